@@ -1,0 +1,28 @@
+"""The errors a user can meet; each message names the thing, its value and what is allowed."""
+
+__all__ = ["AdapterSweepError", "GuardError", "UserInputError"]
+
+
+class AdapterSweepError(Exception):
+    """Something failed that is not the user's input: exit status 1."""
+
+
+class UserInputError(AdapterSweepError):
+    """The user's input is wrong: exit status 2, one line a problem, no traceback.
+
+    Attributes:
+        problems: every problem found, each a sentence of its own; never empty.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        if not problems:
+            raise ValueError("a UserInputError needs at least one problem")
+        self.problems: tuple[str, ...] = problems
+        super().__init__("\n".join(problems))
+
+    def __reduce__(self) -> tuple[type["UserInputError"], tuple[str, ...]]:
+        return (type(self), self.problems)
+
+
+class GuardError(AdapterSweepError):
+    """A guard fired: the trial's result cannot be trusted, so the trial fails with this reason."""

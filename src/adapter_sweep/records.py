@@ -1,0 +1,133 @@
+"""What a study leaves behind, as plain data: the contract between the ledger, MLflow and the report.
+
+Names of recorded numbers are the same everywhere (ledger, MLflow, CSV, JSON). A number that was not measured is
+absent, never a sentinel.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+__all__ = [
+    "METRIC_HELP",
+    "Direction",
+    "ParamValue",
+    "StudyView",
+    "TrialState",
+    "TrialView",
+]
+
+ParamValue = str | int | float | bool | None
+Direction = Literal["maximize", "minimize"]
+
+
+class TrialState(StrEnum):
+    """How a trial stands. The words are distinct because their causes are."""
+
+    COMPLETE = "complete"  # trained, evaluated, every guard passed
+    PRUNED = "pruned"  # stopped early by the search
+    REFUSED = "refused"  # over the user's budget, so never trained
+    FAILED = "failed"  # an error or a guard
+    INTERRUPTED = "interrupted"  # Ctrl-C or a dead process; does not count towards study.n_trials
+    RUNNING = "running"
+
+    @property
+    def counts(self) -> bool:
+        """Whether the trial uses up one of the study's `n_trials`."""
+        return self is not TrialState.INTERRUPTED
+
+
+METRIC_HELP: dict[str, str] = {
+    "accuracy": "the task's primary metric on the validation split",
+    "trainable_params": "parameters trained: adapters, layer norms and head",
+    "adapter_params": "parameters in the adapters",
+    "layer_norm_params": "parameters in the trained layer norms",
+    "head_params": "parameters in the head",
+    "trainable_fraction": "trainable parameters over the backbone's parameters",
+    "latency_p50_ms": "median latency of one example (batch 1), milliseconds",
+    "latency_p90_ms": "90th percentile of the latency of one example, milliseconds",
+    "latency_ratio": "adapted over frozen backbone, batch 1, median of paired readings",
+    "latency_ratio_low": "lower end of the ratio's 95 % bootstrap interval",
+    "latency_ratio_high": "upper end of the ratio's 95 % bootstrap interval",
+    "latency_noise_floor": "how far from 1 the backbone's ratio against itself reads",
+    "latency_noisy": "1 where a reading's IQR over median exceeds 10 %, else 0",
+    "batch_latency_p50_ms": "median latency of one throughput batch, milliseconds",
+    "batch_latency_p90_ms": "90th percentile of the latency of one throughput batch, milliseconds",
+    "batch_latency_ratio": "adapted over frozen backbone at the throughput batch",
+    "batch_latency_ratio_low": "lower end of the throughput ratio's 95 % bootstrap interval",
+    "batch_latency_ratio_high": "upper end of the throughput ratio's 95 % bootstrap interval",
+    "batch_latency_noise_floor": "how far from 1 the backbone's ratio against itself reads, throughput batch",
+    "train_seconds": "wall seconds of training",
+    "eval_seconds": "wall seconds of the last evaluation",
+    "train_loss": "training loss of the last epoch, mean over examples",
+    "identity_gap": "relative change of the hidden states by the adapters before training",
+    "eval_examples": "examples scored",
+}
+
+
+@dataclass(frozen=True)
+class TrialView:
+    """One trial as the ledger holds it.
+
+    Attributes:
+        number: position in the study, from 0; never reused.
+        params: swept parameters under their Hydra keys, e.g. `method.width`.
+        metrics: the record (see `METRIC_HELP`); for a refused trial, what was costed.
+        curves: per-step values, name -> [(step, value), ...], steps ascending.
+        reason: why a trial failed, was refused or was interrupted; None otherwise.
+        overrides: the Hydra overrides that reproduce the trial with `adapter-sweep trial`.
+        config: the resolved configuration of the trial.
+        provenance: code version, package versions, fingerprints, device, threads.
+        weights_path: the trained weights (safetensors), where they were kept.
+        mlflow_run_id: the MLflow run that shows the trial, once there is one.
+    """
+
+    number: int
+    state: TrialState
+    params: Mapping[str, ParamValue]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    curves: Mapping[str, list[tuple[int, float]]] = field(default_factory=dict)
+    reason: str | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
+    overrides: tuple[str, ...] = ()
+    config: Mapping[str, object] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    weights_path: str | None = None
+    mlflow_run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """One study as the ledger holds it.
+
+    Attributes:
+        objectives: recorded number -> direction, in the user's order.
+        search_space: Hydra key -> the range as the user wrote it, e.g. `tag(log, int(interval(4, 256)))`.
+        n_trials: how many trials the study is to have in all.
+        config: the resolved configuration the study was started with.
+        provenance: code version, package versions, fingerprints, device, threads of the newest `run`.
+        anchors: reference points beside the trials, label -> recorded numbers (e.g. the majority class).
+        mlflow_run_id: the parent run, once there is one.
+    """
+
+    name: str
+    objectives: Mapping[str, Direction]
+    search_space: Mapping[str, str]
+    n_trials: int
+    trials: tuple[TrialView, ...]
+    created: datetime | None = None
+    config: Mapping[str, object] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    anchors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    mlflow_run_id: str | None = None
+
+    def counted(self) -> list[TrialView]:
+        """The trials that use up one of `n_trials`, by number."""
+        return [trial for trial in self.trials if trial.state.counts]
+
+    def in_state(self, *states: TrialState) -> list[TrialView]:
+        """The trials in any of `states`, by number."""
+        return [trial for trial in self.trials if trial.state in states]
