@@ -1,0 +1,137 @@
+"""`datasets.load_dataset` takes a folder as well as a hub name, so the real loader runs without network."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pytest
+
+from adapter_sweep.engine.tasks import TaskData, load_hub
+from adapter_sweep.errors import AdapterSweepError, UserInputError
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three Parquet splits with class names; like GLUE, test has no labels."""
+    features = datasets.Features(
+        {
+            "sentence": datasets.Value("string"),
+            "other": datasets.Value("string"),
+            "stars": datasets.Value("int64"),
+            "label": datasets.ClassLabel(names=["zebra", "ant"]),
+        }
+    )
+    home = tmp_path / "set"
+    home.mkdir()
+    for split, count in (("train", 40), ("validation", 6), ("test", 5)):
+        rows = [
+            {
+                "sentence": f"{split} {i}",
+                "other": f"other {i}",
+                "stars": i % 3 - 1,
+                "label": -1 if split == "test" else i % 2,
+            }
+            for i in range(count)
+        ]
+        datasets.Dataset.from_list(rows, features=features).to_parquet(home / f"{split}.parquet")
+    return home
+
+
+def load(folder: Path, **options: object) -> TaskData:
+    base = {"text_columns": ["sentence"], "label_column": "label", "test_split": None}
+    return load_hub(str(folder), **{**base, **options})  # type: ignore[arg-type]
+
+
+def sizes(task: TaskData) -> tuple[int, int, int]:
+    return len(task.train), len(task.validation), len(task.test)
+
+
+def test_class_names_keep_their_order_and_missing_splits_are_carved(folder: Path) -> None:
+    task = load(folder)
+    assert task.label_names == ("zebra", "ant")
+    assert sizes(task) == (36, 6, 4)
+    assert task.validation.texts[:2] == ("validation 0", "validation 1")
+    assert task.validation.labels[:2] == (0, 1)
+    assert str(folder) in task.source
+    assert sizes(load(folder, validation_split=None)) == (32, 4, 4)
+
+
+def test_a_split_without_labels_is_carved_with_a_warning(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert sizes(load(folder, test_split="test")) == (36, 6, 4)
+    assert "split 'test': has no labels (all are -1); test is carved from train" in caplog.text
+
+
+def test_train_without_labels_is_refused(folder: Path) -> None:
+    with pytest.raises(UserInputError, match="split 'test': there are no rows"):
+        load(folder, train_split="test", validation_split=None)
+
+
+def test_two_texts_and_number_labels_where_minus_one_is_a_class(folder: Path) -> None:
+    task = load(folder, text_columns=["sentence", "other"], label_column="stars")
+    assert task.label_names == ("-1", "0", "1")
+    assert task.validation.text_pairs is not None
+    assert task.validation.text_pairs[0] == "other 0"
+
+
+def test_a_csv_folder_with_text_labels(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    rows = "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(20))
+    (tmp_path / "c" / "train.csv").write_text("sentence,label\n" + rows)
+    task = load(tmp_path / "c", validation_split=None, max_train_examples=4)
+    assert task.label_names == ("a", "b")
+    assert sizes(task) == (4, 2, 2)
+
+
+def test_every_problem_at_once(folder: Path) -> None:
+    with pytest.raises(UserInputError) as caught:
+        load(folder, text_columns=["text"], validation_split="dev")
+    first, second = caught.value.problems
+    assert "no column 'text' for text; the columns are 'sentence', 'other', 'stars', 'label'" in first
+    assert "no such split for validation; there are train, validation, test, or none to carve" in second
+
+
+def test_text_that_is_no_string_is_refused(folder: Path) -> None:
+    with pytest.raises(UserInputError, match=r"text is int, not a string in rows 1, 2, 3, 4, 5, … \(40 in all\)"):
+        load(folder, text_columns=["stars"])
+
+
+def test_an_unknown_config_lists_those_there_are(folder: Path) -> None:
+    with pytest.raises(UserInputError, match=r"config nope: BuilderConfig 'nope' not found.*default"):
+        load(folder, config="nope")
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(AdapterSweepError, match="cannot be loaded"):
+        load(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    "offline",
+    [True, pytest.param(False, marks=pytest.mark.slow)],  # the hub client retries for half a minute
+)
+def test_an_unreachable_hub_says_what_to_do(tmp_path: Path, offline: bool) -> None:
+    code = (
+        "from adapter_sweep.engine.tasks import load_hub\n"
+        "try:\n"
+        "    load_hub('someone/something', revision='v1', text_columns=['text'], label_column='label')\n"
+        "except Exception as error:\n"
+        "    print(type(error).__name__, error)\n"
+    )
+    env = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    env |= {
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "HF_HOME": str(tmp_path),
+        "NO_PROXY": "127.0.0.1",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        **({"HF_HUB_OFFLINE": "1"} if offline else {}),
+    }
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith("AdapterSweepError data set someone/something, revision v1: "), done
+    assert "HF_HUB_OFFLINE" in done.stdout
