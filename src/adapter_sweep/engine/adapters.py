@@ -1,0 +1,187 @@
+"""Bottleneck adapters (Houlsby et al. 2019, section 2.1) and their place in a frozen backbone.
+
+Shapes: B batch, T tokens, D hidden, M width.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from adapter_sweep.engine.backbone import Backbone
+from adapter_sweep.engine.sites import LayerNorms, Layout, layers_of, sites_of
+
+__all__ = ["ACTIVATIONS", "AdaptedModel", "BottleneckAdapter", "BottleneckSpec", "ParamCount", "count_params"]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+
+
+@dataclass(frozen=True)
+class BottleneckSpec:
+    """What decides the architecture and the start of bottleneck adapters.
+
+    Attributes:
+        width: bottleneck dimension m, at least 1.
+        placement: `post_attention`, `post_ffn` or `both`.
+        activation: a key of `ACTIVATIONS`.
+        init_std: standard deviation of the projections' normal initialisation, truncated at two of them
+            (Houlsby et al. 2019, section 3.1 use 1e-2); biases start at 0.
+        layer_norms: which of the backbone's layer norms are trained with the adapters: `none`, those of the
+            `adapted_layers`, or `all` (the embeddings' too, as the paper's code does).
+    """
+
+    width: int
+    placement: str = "both"
+    activation: str = "gelu"
+    init_std: float = 1e-2
+    layer_norms: LayerNorms = "adapted_layers"
+
+
+@dataclass(frozen=True)
+class ParamCount:
+    """Trainable parameters, by what they are in."""
+
+    adapters: int
+    layer_norms: int
+    head: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.adapters + self.layer_norms + self.head
+
+
+def count_params(layout: Layout, spec: BottleneckSpec, num_classes: int) -> ParamCount:
+    """The exact number of trainable parameters, by arithmetic: 2·m·d + m + d an adapter; no tensor is made."""
+    d, m = layout.hidden_size, spec.width
+    sites = sum(1 for _ in sites_of(layout, spec.placement))
+    norms = sum(_trained_norms(layout, spec).values())
+    return ParamCount(sites * (2 * m * d + m + d), norms, (d + 1) * num_classes)
+
+
+def _trained_norms(layout: Layout, spec: BottleneckSpec) -> dict[str, int]:
+    if spec.layer_norms == "none":
+        return {}
+    norms = {name: size for layer in layers_of(layout) for name, size in layer.norms.items()}
+    return {**norms, **layout.other_norms} if spec.layer_norms == "all" else norms
+
+
+class BottleneckAdapter(nn.Module):
+    """x + up(activation(down(x))): [B, T, D] -> [B, T, D], computed in the adapter's precision, returned in x's."""
+
+    def __init__(self, hidden_size: int, spec: BottleneckSpec, generator: torch.Generator) -> None:
+        super().__init__()
+        self.down = nn.Linear(hidden_size, spec.width)
+        self.activation = ACTIVATIONS[spec.activation]()
+        self.up = nn.Linear(spec.width, hidden_size)
+        for linear in (self.down, self.up):
+            _truncated_normal(linear.weight, spec.init_std, generator)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the adapter to hidden states [B, T, D]."""
+        h = x.to(self.down.weight.dtype)
+        adapted: Tensor = h + self.up(self.activation(self.down(h)))
+        return adapted.to(x.dtype)
+
+
+class _TrainedNorm(nn.Module):
+    """A float32 copy of a backbone's layer norm, trained in its place."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = deepcopy(norm).float().requires_grad_(True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed: Tensor = self.norm(x.float())
+        return normed.to(x.dtype)
+
+
+class AdaptedModel(nn.Module):
+    """A frozen backbone with adapters, trained layer norms and a linear head; only these are its parameters.
+
+    The backbone is shared, not copied: its modules are hooked while the model computes and left as found afterwards,
+    so many adapted models can stand on one backbone and its weights can never move.
+
+    Guarantees: the same seed gives the same start; nothing of the backbone is among `parameters()`.
+    """
+
+    def __init__(self, backbone: Backbone, spec: BottleneckSpec, num_classes: int, seed: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.num_classes = num_classes
+        self._backbone = (backbone,)  # in a tuple, so that it is not registered as a submodule
+        layout = backbone.layout
+        generator = torch.Generator().manual_seed(seed)
+        modules = dict(backbone.model.named_modules())
+        self._site_modules = {
+            f"{layer.index}.{site}": modules[name] for layer, site, name in sites_of(layout, spec.placement)
+        }
+        self.adapters = nn.ModuleDict(
+            {_key(site): BottleneckAdapter(layout.hidden_size, spec, generator) for site in self._site_modules}
+        )
+        self._norm_names = tuple(_trained_norms(layout, spec))
+        self.norms = nn.ModuleDict({_key(name): _TrainedNorm(modules[name]) for name in self._norm_names})
+        self.head = nn.Linear(layout.hidden_size, num_classes)
+        _truncated_normal(self.head.weight, 0.02, generator)
+        nn.init.zeros_(self.head.bias)
+        self.to(next(backbone.model.parameters()).device)
+
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone the adapters stand on."""
+        return self._backbone[0]
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Class logits [B, classes] in float32, for token ids and mask [B, T]."""
+        with self.attached():
+            logits: Tensor = self.head(self.backbone.encode(input_ids, attention_mask))
+        return logits
+
+    def count_params(self) -> ParamCount:
+        """Trainable parameters, counted in the tensors."""
+        return ParamCount(_numel(self.adapters), _numel(self.norms), _numel(self.head))
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """While open, the backbone computes with these adapters and layer norms; afterwards it is as it was."""
+        model = self.backbone.model
+        with ExitStack() as stack:
+            for site, module in self._site_modules.items():
+                stack.callback(module.register_forward_hook(_output_hook(self.adapters[_key(site)])).remove)
+            for name in self._norm_names:
+                stack.callback(setattr, *_replace(model, name, self.norms[_key(name)]))
+            yield
+
+
+def _replace(root: nn.Module, path: str, replacement: nn.Module) -> tuple[nn.Module, str, nn.Module]:
+    """Put a module in another's place; returns the arguments of the setattr that puts the first one back."""
+    parent_path, _, name = path.rpartition(".")
+    parent = root.get_submodule(parent_path)
+    original = parent.get_submodule(name)
+    setattr(parent, name, replacement)
+    return parent, name, original
+
+
+def _output_hook(adapter: nn.Module) -> Callable[[nn.Module, object, Tensor], Tensor]:
+    def hook(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
+        adapted: Tensor = adapter(output)
+        return adapted
+
+    return hook
+
+
+def _key(name: str) -> str:
+    """A module dict's keys may hold no dot."""
+    return name.replace(".", "/")
+
+
+def _numel(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def _truncated_normal(weight: Tensor, std: float, generator: torch.Generator) -> None:
+    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)

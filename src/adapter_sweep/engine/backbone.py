@@ -1,0 +1,167 @@
+"""The backbone: a frozen pre-trained transformer, its tokenizer, and how its hidden states become one vector."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+
+from adapter_sweep.engine.precision import DTYPES, Precision
+from adapter_sweep.engine.sites import Layout, find_layout
+from adapter_sweep.errors import AdapterSweepError, UserInputError
+
+__all__ = ["POOLINGS", "Backbone", "Pooling", "fingerprint", "load_backbone", "pool"]
+
+# Shapes: B batch, T tokens, D hidden.
+Pooling = Literal["mean", "cls", "last"]
+POOLINGS: tuple[Pooling, ...] = ("mean", "cls", "last")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen transformer without a task head, in evaluation mode: no dropout work, no weight gradients.
+
+    Attributes:
+        model: maps token ids [B, T] to hidden states [B, T, D].
+        fingerprint: sha256 over every parameter's name, shape and bytes, as loaded in float32.
+        held: the same over the parameters as they are held, in the precision in use.
+        precision: what the frozen weights are held and computed in.
+        source: where it came from, for people.
+    """
+
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerBase | None
+    pooling: Pooling
+    layout: Layout
+    fingerprint: str
+    held: str
+    precision: Precision
+    source: str
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many token ids there are."""
+        embeddings: Any = self.model.get_input_embeddings()  # type: ignore[operator]
+        return int(embeddings.num_embeddings)
+
+    def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Hidden states pooled to one vector an example: [B, T] ids and mask -> [B, D], in float32."""
+        hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return pool(hidden, attention_mask, self.pooling)
+
+
+def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
+    """Pool hidden states [B, T, D] over the tokens whose mask [B, T] is 1, to [B, D] in float32.
+
+    `cls` takes the first token, `last` the last unmasked one (what a decoder has seen the whole text at), `mean` all.
+    """
+    if pooling == "cls":
+        return hidden[:, 0].float()
+    if pooling == "last":
+        last = attention_mask.shape[1] - 1 - attention_mask.flip(1).argmax(dim=1)
+        return hidden[torch.arange(len(hidden), device=hidden.device), last].float()
+    mask = attention_mask.unsqueeze(-1).float()
+    return (hidden.float() * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)
+
+
+def load_backbone(
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    pooling: Pooling = "mean",
+    attention: Literal["eager", "sdpa"] = "sdpa",
+    precision: Precision = "fp32",
+    label: str | None = None,
+) -> Backbone:
+    """Load a transformer from a directory or the hub: weights only as safetensors, remote code never.
+
+    Raises:
+        UserInputError: no such directory, no safetensors in it, or no place for adapters in the model.
+        AdapterSweepError: the hub could not be reached.
+    """
+    where = label or (f"{source}@{revision}" if revision else str(source))
+    options: dict[str, Any] = {"trust_remote_code": False}
+    if isinstance(source, Path):
+        _check_folder(source)
+        options["local_files_only"] = True
+    elif revision:
+        options["revision"] = revision
+    try:
+        config = AutoConfig.from_pretrained(source, **options)
+        if getattr(config, "is_encoder_decoder", False):
+            raise UserInputError(f"backbone: {where} is an encoder-decoder model; an encoder or a decoder is expected")
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        model = AutoModel.from_pretrained(
+            source,
+            config=config,
+            use_safetensors=True,
+            dtype=torch.float32,
+            attn_implementation=attention,
+            **options,
+        )
+    except (OSError, ValueError) as error:
+        kind = UserInputError if isinstance(source, Path) or isinstance(error, ValueError) else AdapterSweepError
+        raise kind(
+            f"backbone: {where} could not be loaded: {_first_line(error)}. Expected: a model directory or hub name "
+            "with config.json, a tokenizer and safetensors weights (offline: HF_HUB_OFFLINE=1, or backbone=local)"
+        ) from error
+    if tokenizer.pad_token_id is None:
+        # A padded position is masked everywhere, so any token will do.
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    tokenizer.padding_side = "right"
+    return wrap_backbone(model, tokenizer, pooling=pooling, source=where, precision=precision)
+
+
+def wrap_backbone(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase | None,
+    *,
+    pooling: Pooling,
+    source: str,
+    precision: Precision = "fp32",
+) -> Backbone:
+    """Freeze a transformers model and find its sites. The model is changed in place (pooler dropped, frozen, eval)."""
+    if isinstance(getattr(model, "pooler", None), nn.Module):
+        # The pre-training pooler feeds a head we do not use: pooled here is what `pool` returns.
+        model.pooler = cast(Any, None)
+    model.eval().requires_grad_(False)
+    loaded = fingerprint(dict(model.named_parameters()))
+    model.to(DTYPES[precision])
+    held = fingerprint(dict(model.named_parameters()))
+    return Backbone(model, tokenizer, pooling, find_layout(model), loaded, held, precision, source)
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """Sha256 over names, data types, shapes and bytes: equal exactly where the tensors are bit-identical."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise UserInputError(
+            f"backbone.path: {folder} is not a directory; expected one with config.json and safetensors"
+        )
+    if not (folder / "config.json").is_file():
+        raise UserInputError(f"backbone.path: {folder} has no config.json; found: {_listing(folder)}")
+    if not list(folder.glob("*.safetensors")):
+        raise UserInputError(
+            f"backbone.path: {folder} has no *.safetensors, and no other format is read; found: {_listing(folder)}"
+        )
+
+
+def _listing(folder: Path) -> str:
+    names = sorted(p.name for p in folder.iterdir())
+    return (", ".join(names[:8]) + (" …" if len(names) > 8 else "")) or "nothing"
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()), type(error).__name__)

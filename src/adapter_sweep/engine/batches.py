@@ -1,0 +1,106 @@
+"""Texts as token ids, and the batches an epoch is made of."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+__all__ = ["Batch", "Encoded", "encode_texts", "epoch_batches", "scoring_batches"]
+
+# How many batches' worth of rows are sorted by length together: more saves padding, fewer mixes better.
+_POOL_BATCHES = 32
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A split as token ids: one list of ids and one label an example."""
+
+    ids: tuple[tuple[int, ...], ...]
+    labels: tuple[int, ...]
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch, padded on the right to its longest text.
+
+    Attributes:
+        rows: positions in the split, [B].
+        input_ids, attention_mask: [B, T].
+        labels: [B].
+    """
+
+    rows: tuple[int, ...]
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+
+
+def encode_texts(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    labels: Sequence[int],
+    *,
+    text_pairs: Sequence[str] | None = None,
+    max_length: int,
+) -> Encoded:
+    """Tokenize texts (or pairs of texts), each cut to `max_length` tokens with its special tokens."""
+    pairs = list(text_pairs) if text_pairs is not None else None
+    encoded = tokenizer(list(texts), pairs, truncation=True, max_length=max_length, add_special_tokens=True)
+    pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
+    # A text of characters the tokenizer drops, with no special tokens, would be an empty row.
+    ids = tuple(tuple(row) or (pad_id,) for row in encoded["input_ids"])
+    return Encoded(ids, tuple(labels), pad_id)
+
+
+def epoch_batches(split: Encoded, *, batch_size: int, max_tokens: int, seed: int, epoch: int) -> Iterator[Batch]:
+    """One epoch's training batches, of texts of similar length; the order depends on seed and epoch alone.
+
+    Guarantees: each row is in exactly one batch; a batch has at most `batch_size` rows and, padding counted, at most
+    `max_tokens` tokens (but never less than one row).
+    """
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order = torch.randperm(len(split), generator=generator).tolist()
+    pool = batch_size * _POOL_BATCHES
+    groups: list[list[int]] = []
+    for start in range(0, len(order), pool):
+        # Python's sort is stable, so rows of equal length stay in their random order.
+        rows = sorted(order[start : start + pool], key=lambda row: len(split.ids[row]))
+        groups.extend(_cut(split, rows, batch_size, max_tokens))
+    for index in torch.randperm(len(groups), generator=generator).tolist():
+        yield _collate(split, groups[index])
+
+
+def scoring_batches(split: Encoded, *, batch_size: int, max_tokens: int) -> Iterator[Batch]:
+    """Every row once, sorted by length, in the same bounds as `epoch_batches`."""
+    rows = sorted(range(len(split)), key=lambda row: len(split.ids[row]))
+    for group in _cut(split, rows, batch_size, max_tokens):
+        yield _collate(split, group)
+
+
+def _cut(split: Encoded, rows: list[int], batch_size: int, max_tokens: int) -> list[list[int]]:
+    """Cut rows, ascending in length, into consecutive groups."""
+    groups: list[list[int]] = []
+    for row in rows:
+        fits = groups and len(groups[-1]) < batch_size and (len(groups[-1]) + 1) * len(split.ids[row]) <= max_tokens
+        if fits:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
+
+
+def _collate(split: Encoded, rows: list[int]) -> Batch:
+    longest = max(len(split.ids[row]) for row in rows)
+    input_ids = torch.full((len(rows), longest), split.pad_id)
+    mask = torch.zeros(len(rows), longest, dtype=torch.long)
+    for i, row in enumerate(rows):
+        ids = split.ids[row]
+        input_ids[i, : len(ids)] = torch.tensor(ids)
+        mask[i, : len(ids)] = 1
+    return Batch(tuple(rows), input_ids, mask, torch.tensor([split.labels[row] for row in rows]))

@@ -1,0 +1,71 @@
+"""The guards: what must hold for a trial's result to be trusted. Each raises GuardError with what it saw."""
+
+import math
+
+import torch
+
+from adapter_sweep.engine.adapters import AdaptedModel, ParamCount
+from adapter_sweep.engine.backbone import Backbone, fingerprint
+from adapter_sweep.engine.batches import Batch
+from adapter_sweep.errors import GuardError
+
+__all__ = [
+    "MAX_IDENTITY_GAP",
+    "check_finite_loss",
+    "check_frozen",
+    "check_identity",
+    "check_param_count",
+    "check_whole_split",
+]
+
+MAX_IDENTITY_GAP = 0.25
+
+
+def check_finite_loss(loss: float, step: int) -> None:
+    """A loss that is not finite says nothing about the architecture: the training broke."""
+    if not math.isfinite(loss):
+        raise GuardError(f"the loss is {loss} at step {step}; a lower train.lr may help")
+
+
+@torch.inference_mode()
+def check_identity(model: AdaptedModel, batch: Batch) -> float:
+    """Adapters start near the identity (Houlsby et al. 2019, section 2.1), or training starts from a broken backbone.
+
+    Returns:
+        The relative change of the pooled hidden states by the untrained adapters, |adapted - frozen| / |frozen|.
+    """
+    device = next(model.parameters()).device
+    ids, mask = batch.input_ids.to(device), batch.attention_mask.to(device)
+    frozen = model.backbone.encode(ids, mask)
+    with model.attached():
+        adapted = model.backbone.encode(ids, mask)
+    gap = float((adapted - frozen).norm() / frozen.norm())
+    if not gap <= MAX_IDENTITY_GAP:
+        raise GuardError(
+            f"the untrained adapters change the hidden states by {gap:.3g} of their size, over {MAX_IDENTITY_GAP}; "
+            f"init_std={model.spec.init_std} is too large"
+        )
+    return gap
+
+
+def check_frozen(backbone: Backbone) -> None:
+    """The backbone's weights are bit-identical to those that were loaded, and so is its structure."""
+    if fingerprint(dict(backbone.model.named_parameters())) != backbone.held:
+        raise GuardError("the frozen backbone's weights changed during the trial")
+
+
+def check_param_count(model: AdaptedModel, expected: ParamCount) -> None:
+    """What is trained is what was costed."""
+    counted = model.count_params()
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if counted != expected or trainable != expected.total:
+        raise GuardError(
+            f"{trainable} parameters are trained ({counted}), but the formula gives {expected.total} ({expected})"
+        )
+
+
+def check_whole_split(predictions: tuple[int, ...], size: int, split: str) -> None:
+    """The accuracy is over every example of the split it names."""
+    scored = sum(1 for p in predictions if p >= 0)
+    if len(predictions) != size or scored != size:
+        raise GuardError(f"{scored} of the {split} split's {size} examples were scored")

@@ -1,0 +1,210 @@
+"""Latency of an adapted model against its frozen backbone, measured so that it can be believed.
+
+The two are timed in turn (ABBA), so that a drift of the machine's speed falls on both; the ratio is the median over
+pairs with a bootstrap interval; the backbone is timed against itself for the noise floor. Nothing else of this
+product trains on the host while a reading is taken: `training_step` and `quiet_host` share one lock file.
+"""
+
+import fcntl
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adapter_sweep.engine.adapters import AdaptedModel
+
+__all__ = ["LatencySpec", "Reading", "latency_metrics", "measure", "quiet_host", "training_step"]
+
+NOISY_IQR_OVER_MEDIAN = 0.10
+_BOOTSTRAP = 2000
+_LOCK = Path(tempfile.gettempdir()) / f"adapter-sweep-latency-{os.getuid()}.lock"
+
+
+@dataclass(frozen=True)
+class LatencySpec:
+    """The batch shapes and the effort.
+
+    Attributes:
+        tokens: length of every text, in tokens.
+        batch_size: examples in the throughput batch.
+        pairs: paired readings, adapted and frozen, at batch 1.
+        batch_pairs: the same at the throughput batch.
+        warmup_seconds: the longest to warm up before the readings; it ends sooner when readings are steady.
+        threads: CPU threads during a reading.
+    """
+
+    tokens: int
+    batch_size: int
+    pairs: int
+    batch_pairs: int
+    warmup_seconds: float
+    threads: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Latency at one batch shape.
+
+    Attributes:
+        p50_ms, p90_ms: of the adapted model, one forward pass.
+        ratio: adapted over frozen, median over pairs; `ratio_low` and `ratio_high` its 95 % bootstrap interval.
+        noise_floor: |1 - ratio| of the backbone against itself, in the same session, from as many pairs.
+        noisy: the IQR of the adapted model's or the backbone's latency is over 10 % of its median.
+    """
+
+    p50_ms: float
+    p90_ms: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    noise_floor: float
+    noisy: bool
+
+
+def latency_metrics(single: Reading, batch: Reading) -> dict[str, float]:
+    """The two readings under the record's names: batch 1 as `latency_*`, the throughput batch as `batch_latency_*`."""
+    metrics: dict[str, float] = {}
+    for prefix, reading in (("latency", single), ("batch_latency", batch)):
+        metrics |= {f"{prefix}_{name}": float(value) for name, value in asdict(reading).items()}
+    return metrics
+
+
+def measure(model: AdaptedModel, spec: LatencySpec, seed: int = 0) -> tuple[Reading, Reading]:
+    """Read the latency of one forward pass at batch 1 and at the throughput batch, on a quiet host.
+
+    Latency does not depend on trained values, so the model may be untrained.
+    """
+    threads = torch.get_num_threads()
+    try:
+        with quiet_host():
+            torch.set_num_threads(spec.threads)
+            single = _read(model, spec, 1, spec.pairs, seed)
+            return single, _read(model, spec, spec.batch_size, spec.batch_pairs, seed)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@torch.inference_mode()
+def _read(model: AdaptedModel, spec: LatencySpec, batch_size: int, pairs: int, seed: int) -> Reading:
+    backbone = model.backbone
+    device = next(model.parameters()).device
+    vocabulary = backbone.vocabulary_size
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(vocabulary, (batch_size, spec.tokens), generator=generator).to(device)
+    mask = torch.ones_like(ids)
+
+    def forward() -> Tensor:
+        logits: Tensor = model.head(backbone.encode(ids, mask))
+        return logits
+
+    def frozen() -> float:
+        return _time(forward, device)
+
+    def adapted() -> float:
+        with model.attached():
+            return _time(forward, device)
+
+    for call in (adapted, frozen):
+        _warm_up(call, spec.warmup_seconds / 2)
+    ours, theirs, again = _in_turn(adapted, frozen, pairs)
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    low, high = _bootstrap_median(ratios, generator)
+    floor = abs(1 - statistics.median(b / c for b, c in zip(theirs, again, strict=True)))
+    p50, p90 = (1000 * torch.tensor(ours, dtype=torch.float64).quantile(q).item() for q in (0.5, 0.9))
+    noisy = max(_spread(ours), _spread(theirs)) > NOISY_IQR_OVER_MEDIAN
+    return Reading(p50, p90, statistics.median(ratios), low, high, floor, noisy)
+
+
+def _in_turn(
+    adapted: Callable[[], float], frozen: Callable[[], float], pairs: int
+) -> tuple[list[float], list[float], list[float]]:
+    """Seconds of the adapted model, of the backbone, and of the backbone again: A B B', then B' B A, and so on.
+
+    A and B are always neighbours, in either order (ABBA), and so are B and B', which give the noise floor.
+    """
+    ours: list[float] = []
+    theirs: list[float] = []
+    again: list[float] = []
+    calls = [(adapted, ours), (frozen, theirs), (frozen, again)]
+    for i in range(pairs):
+        for call, seconds in calls if i % 2 == 0 else reversed(calls):
+            seconds.append(call())
+    return ours, theirs, again
+
+
+def _time(forward: Callable[[], Tensor], device: torch.device) -> float:
+    """Seconds of one call: CUDA events on a GPU, the monotonic clock elsewhere."""
+    if device.type == "cuda":
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        start.record()
+        forward()
+        end.record()
+        end.synchronize()
+        milliseconds: float = start.elapsed_time(end)
+        return milliseconds / 1000
+    started = time.perf_counter()
+    forward()
+    return time.perf_counter() - started
+
+
+def _warm_up(call: Callable[[], float], seconds: float) -> None:
+    """Call until the medians of two consecutive windows of five agree to 5 %, or the time is up."""
+    ends = time.perf_counter() + seconds
+    window = [call() for _ in range(5)]
+    while time.perf_counter() < ends:
+        following = [call() for _ in range(5)]
+        before, after = statistics.median(window), statistics.median(following)
+        if abs(after - before) <= 0.05 * before:
+            return
+        window = following
+
+
+def _bootstrap_median(values: list[float], generator: torch.Generator) -> tuple[float, float]:
+    """The percentile bootstrap's 95 % interval of the median (Efron 1979)."""
+    data = torch.tensor(values, dtype=torch.float64)
+    picks = torch.randint(len(values), (_BOOTSTRAP, len(values)), generator=generator)
+    medians = data[picks].quantile(0.5, dim=1)
+    low, high = medians.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return low, high
+
+
+def _spread(seconds: list[float]) -> float:
+    """IQR over median."""
+    q1, q2, q3 = (
+        torch.tensor(seconds, dtype=torch.float64)
+        .quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64))
+        .tolist()
+    )
+    return float((q3 - q1) / q2)
+
+
+@contextmanager
+def _locked(operation: int) -> Iterator[None]:
+    """Hold a lock on the host's file; the operating system frees it should the process die."""
+    descriptor = os.open(_LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, operation)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def quiet_host() -> Iterator[None]:
+    """While open, no training step of this user runs on the host."""
+    with _locked(fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def training_step() -> Iterator[None]:
+    """While open, nobody reads latency on the host; many training steps may be open at once."""
+    with _locked(fcntl.LOCK_SH):
+        yield

@@ -1,0 +1,71 @@
+"""Trained weights on disk: safetensors, and a small JSON that says what they are and what they stand on."""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
+from adapter_sweep.engine.backbone import Backbone
+from adapter_sweep.errors import UserInputError
+
+__all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "load_adapted", "save_adapted"]
+
+WEIGHTS_FILE = "adapter.safetensors"
+CONFIG_FILE = "adapter.json"
+_FORMAT = 1
+
+
+def save_adapted(model: AdaptedModel, folder: Path, *, label_names: tuple[str, ...]) -> Path:
+    """Write adapters, trained layer norms and head; returns the weights' path.
+
+    Guarantees: each file is written aside and renamed, the JSON last, so a folder with the JSON is whole.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / WEIGHTS_FILE
+    aside = folder / f".{WEIGHTS_FILE}.{os.getpid()}"
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, aside)
+    aside.replace(weights)
+    about = {
+        "format": _FORMAT,
+        "method": "bottleneck",
+        "spec": asdict(model.spec),
+        "label_names": list(label_names),
+        "pooling": model.backbone.pooling,
+        "backbone": {"source": model.backbone.source, "fingerprint": model.backbone.fingerprint},
+    }
+    aside = folder / f".{CONFIG_FILE}.{os.getpid()}"
+    aside.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    aside.replace(folder / CONFIG_FILE)
+    return weights
+
+
+def load_adapted(backbone: Backbone, folder: Path) -> tuple[AdaptedModel, tuple[str, ...]]:
+    """Read what `save_adapted` wrote onto a backbone; the model and the label names.
+
+    Guarantees: on the same backbone, device and threads, the logits are bit-identical to those of the saved model.
+
+    Raises:
+        UserInputError: a file is missing or broken, or the weights belong to another backbone.
+    """
+    try:
+        about = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        spec = BottleneckSpec(**about["spec"])
+        labels = tuple(str(name) for name in about["label_names"])
+        made_for, pooling = about["backbone"], about["pooling"]
+        tensors = load_file(folder / WEIGHTS_FILE)
+    except Exception as error:  # a broken file can raise nearly anything while it is parsed
+        raise UserInputError(f"{folder} holds no adapter that can be read: {type(error).__name__}: {error}") from error
+    if (made_for["fingerprint"], pooling) != (backbone.fingerprint, backbone.pooling):
+        raise UserInputError(
+            f"{folder} was made for {made_for['source']}, {pooling} pooling, weights {made_for['fingerprint'][:12]}…, "
+            f"not for {backbone.source}, {backbone.pooling} pooling, weights {backbone.fingerprint[:12]}…"
+        )
+    model = AdaptedModel(backbone, spec, len(labels), seed=0)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UserInputError(f"{folder}/{WEIGHTS_FILE} does not fit {CONFIG_FILE}: {error}") from error
+    return model, labels

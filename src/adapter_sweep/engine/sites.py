@@ -1,0 +1,162 @@
+"""Where adapters go: the sub-layer outputs of any transformer, found by structure rather than by model name.
+
+A transformer layer has two sub-layers, attention and feed-forward, and each ends in a projection back to the hidden
+size, whose output is what the residual connection adds. That projection is the site: Houlsby et al. (2019, section
+2.1 and figure 2) put the adapter "directly after" it, before the residual add and the layer norm.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from adapter_sweep.errors import UserInputError
+
+__all__ = [
+    "PLACEMENTS",
+    "SITES",
+    "Layer",
+    "LayerNorms",
+    "Layout",
+    "Site",
+    "find_layout",
+    "layers_of",
+    "sites_of",
+]
+
+Site = Literal["post_attention", "post_ffn"]
+SITES: tuple[Site, ...] = ("post_attention", "post_ffn")
+PLACEMENTS: dict[str, tuple[Site, ...]] = {
+    "post_attention": ("post_attention",),
+    "post_ffn": ("post_ffn",),
+    "both": SITES,
+}
+LayerNorms = Literal["none", "adapted_layers", "all"]
+
+_ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One transformer layer.
+
+    Attributes:
+        index: position, from 0 at the input.
+        name: module name inside the backbone, e.g. `encoder.layer.0`.
+        sites: site -> name of the module whose output it is.
+        norms: layer norm's module name -> its number of parameters.
+    """
+
+    index: int
+    name: str
+    sites: dict[Site, str]
+    norms: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What of a backbone matters to adapters. Needs no weights: a model on the meta device has one too.
+
+    Attributes:
+        hidden_size: d, the width of the hidden states.
+        layers: the distinct layers. A backbone that shares one layer's weights across its depth (ALBERT) has one layer
+            here, and one adapter a site, shared across the depth exactly as the layer's own weights are.
+        other_norms: layer norms outside the layers (embeddings, final norm) -> number of parameters.
+        num_params: parameters of the backbone.
+    """
+
+    hidden_size: int
+    layers: tuple[Layer, ...]
+    other_norms: dict[str, int]
+    num_params: int
+
+
+def find_layout(model: nn.Module) -> Layout:
+    """Find the layers, sites and layer norms of a transformers model without a task head.
+
+    Raises:
+        UserInputError: the sites cannot be found; says what was looked for and what exists.
+    """
+    config = getattr(model, "config", None)
+    hidden_size = getattr(config, "hidden_size", None)
+    if not isinstance(hidden_size, int):
+        raise UserInputError(
+            f"backbone: {type(model).__name__} has no config.hidden_size; adapters need a transformers model with one"
+        )
+    modules = dict(model.named_modules())
+    layers: list[Layer] = []
+    for name in _layer_names(modules):
+        sites = _find_sites(modules[name], name, hidden_size)
+        if len(sites) == len(SITES):
+            norms = {n: _size(m) for n, m in _norms(modules[name], prefix=name)}
+            layers.append(Layer(len(layers), name, sites, norms))
+    if not layers:
+        raise UserInputError(_not_found(model, hidden_size))
+    inside = {norm for layer in layers for norm in layer.norms}
+    other = {name: _size(module) for name, module in _norms(model) if name not in inside}
+    return Layout(hidden_size, tuple(layers), other, sum(p.numel() for p in model.parameters()))
+
+
+def layers_of(layout: Layout) -> tuple[Layer, ...]:
+    """The layers that hold adapters: today all of them."""
+    return layout.layers
+
+
+def sites_of(layout: Layout, placement: str) -> Iterator[tuple[Layer, Site, str]]:
+    """Each (layer, site, module name) that a placement fills, from the input upwards."""
+    for layer in layers_of(layout):
+        for site in PLACEMENTS[placement]:
+            yield layer, site, layer.sites[site]
+
+
+def _layer_names(modules: dict[str, nn.Module]) -> list[str]:
+    """Innermost members of module lists that hold an attention: ALBERT nests a list of layers in a list of groups."""
+    members = [
+        f"{name}.{child}" if name else child
+        for name, module in modules.items()
+        if isinstance(module, nn.ModuleList)
+        for child, _ in module.named_children()
+    ]
+    holding = [n for n in members if any(_ATTENTION.search(child) for child, _ in modules[n].named_children())]
+    return [n for n in holding if not any(other.startswith(n + ".") for other in holding)]
+
+
+def _find_sites(layer: nn.Module, name: str, hidden_size: int) -> dict[Site, str]:
+    """The last projection to the hidden size inside the attention, and the last one outside it."""
+    sites: dict[Site, str] = {}
+    for path, module in layer.named_modules():
+        if _output_features(module) != hidden_size:
+            continue
+        first = path.split(".")[0]
+        site: Site = "post_attention" if _ATTENTION.search(first) else "post_ffn"
+        sites[site] = f"{name}.{path}"
+    return sites
+
+
+def _output_features(module: nn.Module) -> int | None:
+    if isinstance(module, nn.Linear):
+        return module.out_features
+    return module.nf if isinstance(module, Conv1D) else None
+
+
+def _norms(root: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    for path, module in root.named_modules():
+        own = list(module.parameters(recurse=False))
+        if own and "norm" in type(module).__name__.lower() and not list(module.children()):
+            yield (f"{prefix}.{path}" if prefix else path), module
+
+
+def _size(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def _not_found(model: nn.Module, hidden_size: int) -> str:
+    lists = [name for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    return (
+        f"backbone: no adapter sites found in {type(model).__name__}. Looked for a module list of layers, each with a "
+        f"child named like 'attn' or 'attention' that ends in a projection to the hidden size {hidden_size}, and a "
+        f"feed-forward projection to it outside the attention; module lists found: {', '.join(lists) or 'none'}"
+    )
