@@ -1,0 +1,74 @@
+"""report.md: the answer, the picture and the front, for a page that renders Markdown."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from adapter_sweep.records import StudyView, TrialState
+from adapter_sweep.report.answer import answer
+from adapter_sweep.report.front import front
+from adapter_sweep.report.rows import Rows, front_rows
+from adapter_sweep.report.wording import command, one_line
+
+__all__ = ["escape", "report_markdown"]
+
+_SPECIAL = re.compile(r"([\\`*_\[\]#|~$])")
+_LISTED = 50  # commands and reasons at most; the other files hold all
+
+
+def report_markdown(study: StudyView) -> str:
+    """The study as GitHub-flavoured Markdown beside `front.png`."""
+    said, members = answer(study), front(study)
+    trouble = study.in_state(TrialState.FAILED, TrialState.REFUSED)
+    parts = [f"# {escape(study.name)}", f"**{escape(said.headline, 2000)}**"]
+    parts.append("\n".join(f"- {escape(sentence, 2000)}" for sentence in said.details))
+    parts.append("![The front: score over parameters and over latency](front.png)")
+    if members:
+        parts += ["## Trials on the front, cheapest first", _table(front_rows(study))]
+        parts.append("Commands that reproduce them:")
+        parts.append(_code("\n".join(command(trial).replace("\n", " ") for trial in members[:_LISTED])))
+    if trouble:
+        reasons = [(str(t.number), t.state.value, one_line(t.reason or "", 400)) for t in trouble[:_LISTED]]
+        parts += [
+            "## Failed and refused trials",
+            _grid(("trial", "state", "reason"), reasons, (True, False, False)),
+        ]
+        if len(trouble) > _LISTED:
+            parts.append(f"{len(trouble) - _LISTED} more are in `trials.csv`.")
+    parts += ["## Provenance", _pairs(study.provenance.items())]
+    parts += [
+        "Search space:",
+        _pairs(study.search_space.items()),
+        "Objectives:",
+        _pairs(study.objectives.items()),
+    ]
+    parts.append("Every trial is in `trials.csv`; `report.html` is interactive.")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def escape(text: object, limit: int = 400) -> str:
+    """Text that Markdown shows as it is, on one line: no markup, no HTML, no end of a table cell."""
+    line = one_line(text, limit)
+    line = _SPECIAL.sub(r"\\\1", line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+    # A bare address or mention would become a link.
+    return line.replace("://", ":&#47;&#47;").replace("@", "&#64;").replace("www.", "www&#46;")
+
+
+def _table(rows: Rows) -> str:
+    return _grid(rows.headers, rows.cells, rows.numeric)
+
+
+def _pairs(items: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"- {escape(key)}: {escape(value)}" for key, value in items) or "None recorded."
+
+
+def _grid(headers: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]) -> str:
+    lines = [headers, ["---:" if right else "---" for right in numeric], *rows]
+    cells = [[cell if index == 1 else escape(cell) for cell in line] for index, line in enumerate(lines)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+
+
+def _code(text: str) -> str:
+    """A fenced block; the fence is longer than any run of backticks inside."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}sh\n{text}\n{fence}"

@@ -1,0 +1,122 @@
+"""trials.csv, front.csv and front.json: the study as data, for other programs."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from adapter_sweep.records import METRIC_HELP, ParamValue, StudyView, TrialView
+from adapter_sweep.report.front import front
+from adapter_sweep.report.wording import command, is_count, plain, swept_keys
+
+__all__ = ["columns", "front_json", "trials_csv"]
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_LAST = ("reason", "started", "ended", "mlflow_run_id")
+
+
+def columns(study: StudyView) -> list[str]:
+    """The columns of both CSV files: the same for each report of a study, whatever was measured so far."""
+    return ["trial", "state", *swept_keys(study), *_metric_keys(study), *_LAST]
+
+
+def trials_csv(study: StudyView, trials: Sequence[TrialView]) -> str:
+    """`trials` as CSV, by the order given.
+
+    Absent and non-finite values are empty cells. Text that a spreadsheet would read as a formula starts with
+    a single quote; numbers are left alone.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([_text(name) for name in columns(study)])
+    params, metrics = swept_keys(study), _metric_keys(study)
+    for trial in trials:
+        last = (trial.reason, _time(trial.started), _time(trial.ended), trial.mlflow_run_id)
+        writer.writerow(
+            [
+                trial.number,
+                trial.state.value,
+                *(_param(trial.params[key]) if key in trial.params else "" for key in params),
+                *(_metric(key, trial.metrics.get(key)) for key in metrics),
+                *("" if value is None else _text(value) for value in last),
+            ]
+        )
+    return out.getvalue()
+
+
+def front_json(study: StudyView) -> str:
+    """The front with what it takes to understand and reproduce it, as strict JSON."""
+    document = {
+        "study": plain(study.name),
+        "created": _time(study.created),
+        "n_trials": study.n_trials,
+        "objectives": {plain(key): way for key, way in study.objectives.items()},
+        "search_space": {plain(key): plain(value) for key, value in study.search_space.items()},
+        "front": [_trial(trial) for trial in front(study)],
+        "anchors": {plain(name): _numbers(metrics) for name, metrics in study.anchors.items()},
+        "provenance": {plain(key): plain(value) for key, value in study.provenance.items()},
+        "mlflow_run_id": study.mlflow_run_id,
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _trial(trial: TrialView) -> dict[str, object]:
+    return {
+        "trial": trial.number,
+        "params": {plain(key): _json_param(value) for key, value in trial.params.items()},
+        "metrics": _numbers(trial.metrics),
+        "overrides": [plain(override) for override in trial.overrides],
+        "command": command(trial),
+        "started": _time(trial.started),
+        "ended": _time(trial.ended),
+        "weights_path": None if trial.weights_path is None else plain(trial.weights_path),
+        "mlflow_run_id": trial.mlflow_run_id,
+        "provenance": {plain(key): plain(value) for key, value in trial.provenance.items()},
+    }
+
+
+def _metric_keys(study: StudyView) -> list[str]:
+    return [
+        *METRIC_HELP,
+        *sorted({key for trial in study.trials for key in trial.metrics} - set(METRIC_HELP)),
+    ]
+
+
+def _numbers(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {plain(key): _whole(key, value) for key, value in metrics.items() if math.isfinite(value)}
+
+
+def _json_param(value: ParamValue) -> ParamValue:
+    if isinstance(value, str):
+        return plain(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _whole(key: str, value: float) -> float:
+    return int(value) if is_count(key) and float(value).is_integer() else value
+
+
+def _metric(key: str, value: float | None) -> str:
+    return "" if value is None or not math.isfinite(value) else str(_whole(key, value))
+
+
+def _param(value: ParamValue) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return _text(value)
+    return str(value) if math.isfinite(value) else ""
+
+
+def _text(value: str) -> str:
+    # The text as it came is tested too: `plain` turns a leading carriage return into a replacement mark.
+    cleaned = plain(value)
+    return "'" + cleaned if value.startswith(_FORMULA) or cleaned.startswith(_FORMULA) else cleaned
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="seconds")

@@ -1,0 +1,126 @@
+"""How numbers, parameters and foreign text read, the same in every file of a report."""
+
+import math
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+
+from adapter_sweep.records import METRIC_HELP, ParamValue, StudyView, TrialView
+
+__all__ = [
+    "command",
+    "describe",
+    "is_count",
+    "label",
+    "metric_name",
+    "number",
+    "one_line",
+    "param",
+    "plain",
+    "ratio_text",
+    "short_keys",
+    "swept_keys",
+]
+
+_NAMES = {
+    "trainable_params": "trainable parameters",
+    "adapter_params": "adapter parameters",
+    "latency_ratio": "latency ratio",
+    "batch_latency_ratio": "batch latency ratio",
+    "latency_p50_ms": "latency p50 (ms)",
+    "latency_p90_ms": "latency p90 (ms)",
+}
+
+# Not for display or XML: controls but tab and newline, surrogates, non-characters, marks that reorder text.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]+@")
+
+
+def plain(text: object) -> str:
+    """Foreign text made safe to write: no control or reordering characters, no password of a URL."""
+    cleaned = _UNPRINTABLE.sub("\ufffd", str(text).replace("\r\n", "\n"))
+    return _PASSWORD.sub(r"\1:***@", cleaned)
+
+
+def one_line(text: object, limit: int = 200) -> str:
+    """`plain` text on one line of at most `limit` characters."""
+    line = " ".join(plain(text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def metric_name(key: str) -> str:
+    """A recorded number's name in prose and on axes."""
+    return _NAMES.get(key, one_line(key.replace("_", " "), 60))
+
+
+def is_count(key: str) -> bool:
+    """Whether a recorded number is a whole number of things."""
+    return key.endswith("_params") or key in {"eval_examples", "latency_noisy"}
+
+
+def number(key: str, value: float | None) -> str:
+    """A recorded number as it is read; empty where it is absent or not finite."""
+    if value is None or not math.isfinite(value):
+        return ""
+    if is_count(key):
+        return f"{value:,.0f}"
+    if key.endswith(("_ms", "_seconds")):
+        return f"{value:.2f}"
+    if key == "accuracy" or "_ratio" in key or (key not in METRIC_HELP and 0 <= abs(value) <= 1):
+        return f"{value:.3f}"
+    return f"{value:.4g}"
+
+
+def ratio_text(trial: TrialView, key: str = "latency_ratio") -> str:
+    """A ratio with its interval, e.g. `1.021 (1.015 to 1.028)`; empty where it was not measured."""
+    middle = number(key, trial.metrics.get(key))
+    low, high = (number(key, trial.metrics.get(f"{key}_{end}")) for end in ("low", "high"))
+    return f"{middle} ({low} to {high})" if middle and low and high else middle
+
+
+def param(value: ParamValue) -> str:
+    """A swept value as it is read."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return one_line(value, 60)
+
+
+def swept_keys(study: StudyView) -> list[str]:
+    """The swept parameters' Hydra keys: the search space's order, then any other by name."""
+    known = list(study.search_space)
+    return known + sorted({key for trial in study.trials for key in trial.params} - set(known))
+
+
+def short_keys(study: StudyView) -> dict[str, str]:
+    """Hydra key -> its last part, or the whole key where two keys end alike."""
+    keys = swept_keys(study)
+    ends = [key.rsplit(".", 1)[-1] for key in keys]
+    return {key: one_line(end if ends.count(end) == 1 else key, 60) for key, end in zip(keys, ends, strict=True)}
+
+
+def describe(names: Mapping[str, str], trial: TrialView) -> str:
+    """A trial's configuration in prose (`names`: see `short_keys`), e.g. `placement both, width 64`."""
+    return ", ".join(f"{names[key]} {param(trial.params[key])}" for key in _telling(names) if key in trial.params)
+
+
+def label(names: Mapping[str, str], trial: TrialView) -> str:
+    """A trial's configuration beside its point, e.g. `both · 64`: at most two values, the telling ones."""
+    values = [param(trial.params[key]) for key in _telling(names) if key in trial.params]
+    return one_line(" · ".join(values[:2]), 32) or f"trial {trial.number}"
+
+
+def command(trial: TrialView) -> str:
+    """The shell command that reproduces a trial."""
+    return "adapter-sweep trial " + shlex.join(plain(override) for override in trial.overrides)
+
+
+def _telling(keys: Iterable[str]) -> list[str]:
+    """The keys with placement and width first: they name the adapter."""
+    first = {"method.placement": 0, "method.width": 1}
+    return sorted(keys, key=lambda key: first.get(key, 2))
