@@ -1,0 +1,188 @@
+"""Writing one run: found or made once, then brought up to date. All changes to runs are made here."""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+
+from adapter_sweep.tracking.content import DIGEST, OWN_PREFIXES, PUBLISHED, Point
+from adapter_sweep.tracking.failure import Deadline
+
+__all__ = ["RunWriter"]
+
+Item = TypeVar("Item")
+
+_METRICS_PER_CALL = 1000  # MLflow's limits
+_TAGS_PER_CALL = 100
+_DIGEST_LENGTH = 36
+
+
+class RunWriter:
+    """Runs of one experiment, read and written with a deadline between requests."""
+
+    def __init__(self, client: MlflowClient, experiment_id: str, deadline: Deadline) -> None:
+        self._client = client
+        self._experiment_id = experiment_id
+        self._deadline = deadline
+
+    def _search(self, tags: Mapping[str, str]) -> Iterator[Run]:
+        wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        token = None
+        while True:
+            self._deadline.check()
+            page = self._client.search_runs(
+                [self._experiment_id], wanted, max_results=_METRICS_PER_CALL, page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def in_order(self, tags: Mapping[str, str]) -> list[Run]:
+        """Every run with these tags that is not deleted, the first published first."""
+        return sorted(self._search(tags), key=_first_published)
+
+    def find(self, tags: Mapping[str, str], hint: str | None = None) -> Run | None:
+        """The run with these tags: `hint` where that is it, else the first published one."""
+        if hint is not None:
+            self._deadline.check()
+            try:
+                run = self._client.get_run(hint)
+            except Exception:  # a hint of another store; an unreachable one fails again in the search below
+                run = None
+            if run is not None and run.info.lifecycle_stage == "active":
+                here = run.info.experiment_id == self._experiment_id
+                if here and all(run.data.tags.get(name) == value for name, value in tags.items()):
+                    return run
+        return next(iter(self.in_order(tags)), None)
+
+    def create(self, name: str, start_ms: int, tags: Mapping[str, str]) -> Run:
+        """Make a run that started at `start_ms`; its times are the trial's, not the publishing's."""
+        self._deadline.check()
+        stamped = {**tags, PUBLISHED: str(time.time_ns())}
+        return self._client.create_run(self._experiment_id, start_time=start_ms, tags=stamped, run_name=name)
+
+    def delete(self, run_id: str) -> None:
+        """Move a run to MLflow's trash."""
+        self._deadline.check()
+        self._client.delete_run(run_id)
+
+    def set_params(self, run: Run, params: Mapping[str, str]) -> None:
+        """Log what is missing. MLflow never changes a parameter: what differs goes into a tag `changed.*`."""
+        known = run.data.params
+        new = [Param(name, value) for name, value in params.items() if name not in known]
+        for some in _chunks(new, _TAGS_PER_CALL):
+            self._log(run, params=some)
+        changed = {name: value for name, value in params.items() if known.get(name, value) != value}
+        self._log_tags(run, {f"changed.{name}"[:250]: value for name, value in changed.items()})
+
+    def set_tags(self, run: Run, tags: Mapping[str, str]) -> None:
+        """Make our tags of the run these, and leave the user's own alone."""
+        known = run.data.tags
+        self._log_tags(run, {name: value for name, value in tags.items() if known.get(name) != value})
+        for name in known:
+            if name.startswith(OWN_PREFIXES) and name not in tags and name not in (DIGEST, PUBLISHED):
+                self._deadline.check()
+                self._client.delete_tag(run.info.run_id, name)
+
+    def _log_tags(self, run: Run, tags: Mapping[str, str]) -> None:
+        for some in _chunks([RunTag(name, value) for name, value in tags.items()], _TAGS_PER_CALL):
+            self._log(run, tags=some)
+
+    def set_points(self, run: Run, points: Sequence[Point]) -> None:
+        """Log the points that are missing, so that the last point of each metric is the one MLflow lists.
+
+        MLflow cannot take a point back, and lists the one of the highest step, then the latest time: a value
+        that changed is added after the old one.
+        """
+        series: dict[str, list[Point]] = {}
+        for point in points:
+            series.setdefault(point.key, []).append(point)
+        missing: list[Metric] = []
+        for name, wanted in series.items():
+            latest = run.data.metrics.get(name)
+            if latest is None:
+                missing += [_metric(point, 0) for point in wanted]
+            elif len(wanted) > 1 or not _same(latest, wanted[-1].value):
+                missing += self._missing(run, name, wanted, latest)
+        for some in _chunks(missing, _METRICS_PER_CALL):
+            self._log(run, metrics=some)
+
+    def _missing(self, run: Run, name: str, wanted: list[Point], latest: float) -> list[Metric]:
+        self._deadline.check()
+        history = self._client.get_metric_history(run.info.run_id, name)
+        there = {(old.step, repr(old.value)) for old in history}
+        steps = {old.step for old in history}
+        after = max(old.timestamp for old in history) + 1
+        missing = [
+            _metric(point, after if point.step in steps else 0)
+            for point in wanted
+            if (point.step, repr(point.value)) not in there
+        ]
+        if not missing and not _same(latest, wanted[-1].value):
+            missing = [_metric(wanted[-1], after)]
+        return missing
+
+    def set_dataset(self, run: Run, name: str, digest: str, source: Mapping[str, object]) -> None:
+        """Make a data set the run's input, unless it is already."""
+        digest = digest[:_DIGEST_LENGTH]
+        if any(known.dataset.digest == digest and known.dataset.name == name for known in _datasets(run)):
+            return
+        self._deadline.check()
+        dataset = Dataset(name, digest, source_type="adapter-sweep", source=json.dumps(source))
+        context = InputTag(key="mlflow.data.context", value="training")
+        self._client.log_inputs(run.info.run_id, [DatasetInput(dataset, [context])])
+
+    def set_text(self, run: Run, text: str, name: str) -> None:
+        """Write a text artifact, over an older one of that name."""
+        self._deadline.check()
+        self._client.log_text(run.info.run_id, text, name)
+
+    def set_file(self, run_id: str, path: Path, folder: str | None = None) -> None:
+        """Copy a file into the run's artifacts, over an older one of that name."""
+        self._deadline.check()
+        self._client.log_artifact(run_id, str(path), folder)
+
+    def finish(self, run: Run, status: str, end_ms: int | None, digest: str) -> None:
+        """Set status and end, then the digest: last, so that a publishing cut short is seen as stale."""
+        self.close(run.info.run_id, status, end_ms)
+        self._log_tags(run, {DIGEST: digest})
+
+    def close(self, run_id: str, status: str, end_ms: int | None) -> None:
+        """Set a run's status, and its end where `end_ms` is given."""
+        self._deadline.check()
+        if end_ms is None:
+            self._client.update_run(run_id, status=status)
+        else:
+            self._client.set_terminated(run_id, status=status, end_time=end_ms)
+
+    def _log(self, run: Run, **batch: Sequence[Metric | Param | RunTag]) -> None:
+        self._deadline.check()
+        self._client.log_batch(run.info.run_id, **batch, synchronous=True)
+
+
+def _first_published(run: Run) -> tuple[int, str]:
+    """Order of two runs of one trial: every process keeps the same one, whatever its clock and luck."""
+    stamp = run.data.tags.get(PUBLISHED, "")
+    return (int(stamp) if stamp.isdecimal() else 0, run.info.run_id)
+
+
+def _metric(point: Point, not_before_ms: int) -> Metric:
+    return Metric(point.key, point.value, max(point.time_ms, not_before_ms), point.step)
+
+
+def _same(a: float, b: float) -> bool:
+    return a == b or (math.isnan(a) and math.isnan(b))
+
+
+def _datasets(run: Run) -> list[DatasetInput]:
+    return list(run.inputs.dataset_inputs) if run.inputs else []
+
+
+def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
