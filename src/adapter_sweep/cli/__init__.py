@@ -1,0 +1,136 @@
+"""The shell. The only place that wires the layers below; heavy imports wait until a command needs them."""
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from adapter_sweep import __version__
+from adapter_sweep.errors import AdapterSweepError, UserInputError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Find the adapter to ship for your task on your model: a Pareto front of parameters, accuracy and latency.",
+    epilog="Settings are Hydra overrides: group=option and key=value, e.g. task=tweets method.width=64.",
+)
+
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[GROUP=OPTION] [KEY=VALUE] …", help="Hydra overrides.")]
+ConfigDir = Annotated[
+    Path | None, typer.Option("--config-dir", help="Your own conf folder, searched first; its sweeps/ too.")
+]
+
+
+@app.command()
+def run(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
+    """Start a sweep, or continue it up to its number of trials. Alone it runs sweep=quickstart."""
+    from adapter_sweep.cli.sweep import run_sweep
+
+    run_sweep(overrides or [], config_dir)
+
+
+@app.command()
+def trial(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
+    """Run one configuration and record it."""
+    from adapter_sweep.cli.sweep import run_single
+
+    run_single(overrides or [], config_dir)
+
+
+@app.command()
+def report(
+    study: Annotated[str, typer.Argument(help="The study's name.")],
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Write a study's Pareto-front report again."""
+    from adapter_sweep.cli.reading import write_study_report
+
+    write_study_report(study, overrides or [], config_dir)
+
+
+@app.command()
+def ui(
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 5000,
+) -> None:
+    """Compare runs in the MLflow UI."""
+    from adapter_sweep.cli.reading import open_ui
+
+    raise typer.Exit(open_ui(overrides or [], config_dir, host=host, port=port))
+
+
+@app.command()
+def config(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
+    """Print the composed configuration."""
+    from adapter_sweep.cli.reading import print_config
+
+    print_config(overrides or [], config_dir)
+
+
+@app.command()
+def doctor(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
+    """Check the installation, the model, the data and the stores."""
+    from adapter_sweep.cli.checkup import check_all
+
+    raise typer.Exit(check_all(overrides or [], config_dir))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"adapter-sweep {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 2 the input is wrong, 1 something else failed, 130 interrupted."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(_status())
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """A terminated study ends as an interrupted one does: marked, and resumable."""
+    raise KeyboardInterrupt
+
+
+def _status() -> int:
+    try:
+        result = app(standalone_mode=False)
+    except UserInputError as error:
+        for problem in error.problems:
+            typer.echo(problem if problem.startswith(" ") else f"error: {problem}", err=True)
+        return 2
+    except AdapterSweepError as error:
+        typer.echo(f"error: {error}", err=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        return _usage_error(error)
+    return result if isinstance(result, int) else 0
+
+
+def _usage_error(error: Exception) -> int:
+    """What the command line's parser refused; anything else is a fault of ours and keeps its traceback."""
+    show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
+    if show is None or code is None:
+        if type(error).__name__ == "Abort":
+            return 130
+        raise error
+    show()
+    return int(code)

@@ -1,0 +1,103 @@
+"""`doctor`: does what a study will need work here? Every check is made, whatever the others say."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from adapter_sweep.bench import load_task, open_backbone
+from adapter_sweep.config.compose import compose
+from adapter_sweep.config.schema import SweepConfig
+from adapter_sweep.engine.backbone import Backbone
+from adapter_sweep.engine.metrics import load_metric
+from adapter_sweep.errors import AdapterSweepError
+from adapter_sweep.provenance import code_provenance, cpu_name, physical_cores
+from adapter_sweep.study.ledger import open_storage, storage_url
+from adapter_sweep.tracking import Tracker
+
+__all__ = ["check_all"]
+
+
+def check_all(overrides: list[str], config_dir: Path | None) -> int:
+    """Check installation, results folder, stores, metric, data and backbone; 0 where all is well, else 1."""
+    console = Console(highlight=False)
+    config = compose(overrides, config_dir=config_dir).config
+    results_dir = Path(config.results_dir).expanduser()
+    checks: dict[str, Callable[[], str]] = {
+        "installation": _installation,
+        "machine": _machine,
+        "results": lambda: _writable(results_dir),
+        "ledger": lambda: _ledger(config, results_dir),
+        "tracking": lambda: _tracking(config, results_dir),
+        "metric": lambda: _metric(config),
+        "data": lambda: _data(config),
+        "backbone": lambda: _describe(open_backbone(config)),
+    }
+    failed = 0
+    for name, check in checks.items():
+        try:
+            verdict, text = "ok", check()
+        except (AdapterSweepError, OSError) as error:
+            verdict, text = "FAILED", str(error)
+            failed += 1
+        console.print(Text(f"{name:<13}{verdict:<7}{text}"), soft_wrap=True)
+    return 1 if failed else 0
+
+
+def _installation() -> str:
+    return ", ".join(f"{name} {value}" for name, value in code_provenance().items() if name != "platform")
+
+
+def _machine() -> str:
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return f"{physical_cores()} cores of {cpu_name()}; GPUs: {', '.join(gpus) or 'none'}"
+
+
+def _writable(results_dir: Path) -> str:
+    try:
+        results_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=results_dir):
+            return str(results_dir.absolute())
+    except OSError as error:
+        raise AdapterSweepError(f"results_dir={results_dir}: cannot be written: {error.strerror}") from None
+
+
+def _ledger(config: SweepConfig, results_dir: Path) -> str:
+    storage = open_storage(storage_url(config.study.storage, results_dir), results_dir)
+    return f"{len(storage.get_all_studies())} studies"
+
+
+def _tracking(config: SweepConfig, results_dir: Path) -> str:
+    if not config.tracking.enabled:
+        return "off"
+    tracker = Tracker(results_dir, "doctor", config.tracking.uri)
+    tracker.check()
+    return tracker.shown_uri
+
+
+def _metric(config: SweepConfig) -> str:
+    value = load_metric(config.task.metric)([0, 1, 1, 0], [0, 1, 1, 1])
+    return f"{config.task.metric} of 3 right in 4: {value:.3f}"
+
+
+def _data(config: SweepConfig) -> str:
+    data = load_task(config)
+    sizes = f"{len(data.train)} training, {len(data.validation)} validation, {len(data.test)} test examples"
+    return f"{data.name}: {sizes}; {len(data.label_names)} classes ({', '.join(data.label_names[:8])}); {data.source}"
+
+
+def _describe(backbone: Backbone) -> str:
+    layout = backbone.layout
+    lines = [
+        f"{backbone.source}: {layout.num_params:,} parameters, hidden size {layout.hidden_size}, "
+        f"{len(layout.layers)} distinct layers, {backbone.pooling} pooling; sites by layer:"
+    ]
+    for layer in layout.layers:
+        sites = ", ".join(f"{site} {name.removeprefix(layer.name + '.')}" for site, name in layer.sites.items())
+        norms = ", ".join(name.removeprefix(layer.name + ".") for name in layer.norms) or "none"
+        lines.append(f"{'':20}{layer.name}: {sites}; layer norms {norms}")
+    return "\n".join(lines)

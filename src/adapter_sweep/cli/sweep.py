@@ -1,0 +1,221 @@
+"""`run` and `trial`: the only place where configuration, engine, ledger, MLflow and report meet."""
+
+import re
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from adapter_sweep.bench import Bench, open_bench
+from adapter_sweep.cli.display import Display
+from adapter_sweep.cli.printing import print_front, print_record
+from adapter_sweep.config.compose import Composed, compose
+from adapter_sweep.errors import AdapterSweepError, UserInputError
+from adapter_sweep.records import TrialState
+from adapter_sweep.report import write_report
+from adapter_sweep.study.ledger import Ledger, storage_url
+from adapter_sweep.study.loop import run_trials
+from adapter_sweep.tracking import Tracker, TrackingError, mask_credentials
+
+__all__ = ["run_single", "run_sweep"]
+
+# What a trial's result does not depend on: it is no part of a study's definition or of a trial's command.
+_AROUND = ("study", "results_dir", "tracking")
+
+
+def run_sweep(overrides: list[str], config_dir: Path | None) -> None:
+    """Start or continue a sweep; ends with the front, the report and how to look at it."""
+    console = Console(highlight=False)
+    composed = compose(overrides, config_dir=config_dir, default_sweep="quickstart")
+    if not composed.space:
+        raise UserInputError(
+            "search_space: nothing to search; give a range, e.g. method.width=choice(8,64), or use: adapter-sweep trial"
+        )
+    _go(console, composed, _study_name(composed), single=False)
+
+
+def run_single(overrides: list[str], config_dir: Path | None) -> None:
+    """Run one configuration, recorded in a study of single trials: `trials-…`, or `study.name`."""
+    console = Console(highlight=False)
+    composed = compose(overrides, config_dir=config_dir)
+    ranges = [text for text in overrides if text.partition("=")[0].lstrip("+") in composed.space]
+    if ranges:
+        raise UserInputError(
+            *(
+                f"{text}: a trial takes one value for each key; to search a range use: adapter-sweep run"
+                for text in ranges
+            )
+        )
+    _go(console, composed.without_space(), _study_name(composed, prefix="trials-"), single=True)
+
+
+def _go(console: Console, composed: Composed, name: str, *, single: bool) -> None:
+    config = composed.config
+    results_dir = Path(config.results_dir).expanduser()
+    display = Display(console)
+    with console.status("Loading the backbone and the data …"):
+        bench = open_bench(config)
+        ledger = Ledger.start(
+            name,
+            url=storage_url(config.study.storage, results_dir),
+            results_dir=results_dir,
+            definition=_definition(composed, bench, single=single),
+            objectives=config.objectives,
+            space=composed.space,
+            sampler=config.study.sampler,
+            seed=config.study.seed,
+        )
+        recovered = ledger.recover()
+        done = len(ledger.view().counted())
+        total = done + 1 if single else config.study.n_trials
+        ledger.set_facts(
+            config=_shareable(composed),
+            search_space=dict(config.search_space),
+            provenance=bench.provenance(),
+            n_trials=total,
+        )
+    publisher = _Publisher(ledger, results_dir, config.tracking.uri, config.tracking.enabled, console)
+    display.opening(ledger.view(), total, results_dir, recovered=recovered)
+    try:
+        if done < total:
+            publisher.study(active=True)
+            _score_anchors(console, ledger, bench, single=single)
+        with display.progress(done, total):
+            run_trials(
+                ledger,
+                bench,
+                composed.values,
+                total,
+                display,
+                overrides=_reproducing(composed),
+                fixed=composed.fixed() if single else {},
+                told=publisher.trial,
+            )
+    except KeyboardInterrupt:
+        publisher.study(active=False)
+        kept = "It is kept" if single else "The study is kept; the same command continues it"
+        console.print(f"\nInterrupted. {kept}. What there is so far: adapter-sweep report {name}")
+        raise
+    _close(console, ledger, publisher, results_dir, single=single)
+
+
+def _score_anchors(console: Console, ledger: Ledger, bench: Bench, *, single: bool) -> None:
+    """What the backbone reaches without adapters; once a study."""
+    if not single and not ledger.view().anchors:
+        with console.status("Scoring the backbone without adapters …"):
+            ledger.set_facts(anchors=bench.anchors())
+
+
+def _close(console: Console, ledger: Ledger, publisher: "_Publisher", results_dir: Path, *, single: bool) -> None:
+    """The report, and the last words: the front, where everything is, how to look at it."""
+    with console.status("Writing the report …"):
+        publisher.all()
+        view = ledger.view()
+        paths = write_report(view, ledger.folder)
+        publisher.report(ledger.folder)
+    if single:
+        print_record(console, view.trials[-1])
+    else:
+        print_front(console, view)
+    console.print(f"Report      {paths.report_html}")
+    console.print(
+        f"Tables      {paths.trials_csv}, {paths.front_csv.name}, {paths.front_json.name}, {paths.front_png.name}"
+    )
+    where = "" if results_dir == Path("results") else f" results_dir={results_dir}"
+    if publisher.on:
+        console.print(f"Compare     adapter-sweep ui{where}")
+    if not view.in_state(TrialState.COMPLETE):
+        reasons = {t.reason for t in view.trials if t.reason}
+        raise AdapterSweepError("no trial was completed: " + "; ".join(sorted(reasons)[:3]))
+    if single and view.trials[-1].state is not TrialState.COMPLETE:
+        raise AdapterSweepError(f"the trial was {view.trials[-1].state}: {view.trials[-1].reason}")
+
+
+class _Publisher:
+    """Shows the ledger in MLflow. A store that cannot be written is told once, and never costs a trial."""
+
+    def __init__(self, ledger: Ledger, results_dir: Path, uri: str | None, enabled: bool, console: Console) -> None:
+        self._ledger = ledger
+        self._console = console
+        self._warned = False
+        self._tracker = Tracker(results_dir, ledger.name, uri) if enabled else None
+
+    @property
+    def on(self) -> bool:
+        """Whether MLflow shows the study."""
+        return self._tracker is not None
+
+    def study(self, *, active: bool) -> None:
+        """The parent run."""
+        if self._tracker is None:
+            return
+        try:
+            self._ledger.set_facts(mlflow_run_id=self._tracker.publish_study(self._ledger.view(), active=active))
+        except TrackingError as error:
+            self._warn(error)
+
+    def trial(self, number: int) -> None:
+        """One trial's run."""
+        if self._tracker is None:
+            return
+        try:
+            run_id = self._tracker.publish_trial(self._ledger.view(), self._ledger.view_trial(number))
+            self._ledger.set_mlflow_run(number, run_id)
+        except TrackingError as error:
+            self._warn(error)
+
+    def all(self) -> None:
+        """Whatever MLflow missed."""
+        for trial in self._ledger.view().trials if self._tracker is not None else ():
+            if trial.mlflow_run_id is None:
+                self.trial(trial.number)
+        self.study(active=False)
+
+    def report(self, folder: Path) -> None:
+        """The report's files, with the parent run."""
+        run_id = self._ledger.view().mlflow_run_id
+        if self._tracker is None or run_id is None:
+            return
+        try:
+            self._tracker.publish_report(run_id, folder)
+        except TrackingError as error:
+            self._warn(error)
+
+    def _warn(self, error: TrackingError) -> None:
+        if not self._warned:
+            self._console.print(
+                f"warning: MLflow: {error}. The ledger keeps every trial; the same `run` sends what was missed."
+            )
+        self._warned = True
+
+
+def _study_name(composed: Composed, prefix: str = "") -> str:
+    """The study's name: the user's, or the sweep's (else the task's), with what no folder can hold replaced."""
+    base = composed.sweep or composed.config.task.name
+    return composed.config.study.name or prefix + re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-.")[:80]
+
+
+def _definition(composed: Composed, bench: Bench, *, single: bool) -> dict[str, Any]:
+    """What makes two trials of a study comparable; a study is never continued with another."""
+    around = (*_AROUND, "method", "train", "latency", "budget") if single else _AROUND
+    kept = {key: value for key, value in composed.values.items() if key not in around}
+    return {
+        **kept,
+        "model_fingerprint": bench.backbone.fingerprint,
+        "data_fingerprint": bench.data.fingerprint,
+    }
+
+
+def _shareable(composed: Composed) -> dict[str, Any]:
+    """The configuration as it may be shown: no password in a URL."""
+    values = deepcopy(composed.values)
+    for section, key in (("study", "storage"), ("tracking", "uri")):
+        if values[section][key]:
+            values[section][key] = mask_credentials(values[section][key])
+    return {"sweep": composed.sweep, **values}
+
+
+def _reproducing(composed: Composed) -> tuple[str, ...]:
+    """The overrides that `adapter-sweep trial` needs beside a trial's own parameters."""
+    return tuple(text for text in composed.overrides if text.lstrip("+~").split("=")[0].split(".")[0] not in _AROUND)
