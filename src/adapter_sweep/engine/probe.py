@@ -9,22 +9,29 @@ from adapter_sweep.engine.latency import training_step
 
 __all__ = ["head_only_predictions", "pooled"]
 
+_PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+
 
 def head_only_predictions(
     backbone: Backbone, train: Encoded, evaluated: Encoded, *, batch_size: int, max_tokens: int
 ) -> tuple[int, ...]:
     """Fit a logistic regression on the frozen backbone's pooled hidden states; predicted classes of `evaluated`.
 
-    The hidden states are standardised with the training split's mean and deviation, and the regression is fitted to
-    convergence (scikit-learn's default penalty, C=1), so the probe does not depend on a learning rate.
+    Features are standardised; the penalty is the best of five by cross-validation on the training split alone, so
+    that the adapters are compared with a probe that was tuned as well.
     """
     from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    features = pooled(backbone, train, batch_size=batch_size, max_tokens=max_tokens)
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
-    probe.fit(features.cpu().numpy(), train.labels)
+    features = pooled(backbone, train, batch_size=batch_size, max_tokens=max_tokens).cpu().numpy()
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    rarest = min(train.labels.count(label) for label in set(train.labels))
+    if rarest >= 2:
+        folds = min(5, rarest)
+        probe = GridSearchCV(probe, {"logisticregression__C": list(_PENALTIES)}, cv=folds)
+    probe.fit(features, train.labels)
     held_out = pooled(backbone, evaluated, batch_size=batch_size, max_tokens=max_tokens)
     return tuple(int(label) for label in probe.predict(held_out.cpu().numpy()))
 

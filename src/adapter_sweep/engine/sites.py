@@ -29,7 +29,9 @@ __all__ = [
 
 Site = Literal["post_attention", "post_ffn"]
 SITES: tuple[Site, ...] = ("post_attention", "post_ffn")
+# `none` is no placement a user can choose: a model without adapters, for reading the noise floor.
 PLACEMENTS: dict[str, tuple[Site, ...]] = {
+    "none": (),
     "post_attention": ("post_attention",),
     "post_ffn": ("post_ffn",),
     "both": SITES,
