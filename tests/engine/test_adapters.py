@@ -1,0 +1,173 @@
+import itertools
+
+import pytest
+import torch
+from families import DISTINCT, FAMILIES, HIDDEN, tiny_backbone, tokens
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import BertConfig, BertModel
+
+from adapter_sweep.engine.adapters import ACTIVATIONS, AdaptedModel, BottleneckAdapter, BottleneckSpec, count_params
+from adapter_sweep.engine.sites import Layout, find_layout
+
+
+@pytest.fixture(scope="module")
+def bert_base() -> Layout:
+    """BERT-base without its weights."""
+    with torch.device("meta"):
+        return find_layout(BertModel(BertConfig(), add_pooling_layer=False))
+
+
+@pytest.mark.parametrize(
+    ("width", "placement", "expected"),
+    [(64, "both", 2_379_264), (64, "post_ffn", 1_189_632), (8, "both", 313_536), (256, "both", 9_461_760)],
+)
+def test_bert_base_counts(bert_base: Layout, width: int, placement: str, expected: int) -> None:
+    count = count_params(bert_base, BottleneckSpec(width, placement, layer_norms="none"), num_classes=2)
+    assert (count.adapters, count.layer_norms, count.head) == (expected, 0, 2 * 768 + 2)
+
+
+@pytest.mark.parametrize(("layer_norms", "expected"), [("none", 0), ("adapted_layers", 36_864), ("all", 38_400)])
+def test_bert_base_layer_norms(bert_base: Layout, layer_norms: str, expected: int) -> None:
+    count = count_params(bert_base, BottleneckSpec(64, layer_norms=layer_norms), num_classes=2)  # type: ignore[arg-type]
+    assert count.layer_norms == expected
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("placement", ["post_attention", "post_ffn", "both"])
+def test_the_formula_counts_what_is_trained(family: str, placement: str) -> None:
+    backbone = tiny_backbone(family)
+    spec = BottleneckSpec(5, placement, layer_norms="all")
+    model = AdaptedModel(backbone, spec, 3, seed=0)
+    assert model.count_params() == count_params(backbone.layout, spec, 3)
+    sites = DISTINCT[family] * (2 if placement == "both" else 1)
+    assert model.count_params().adapters == sites * (2 * 5 * HIDDEN + 5 + HIDDEN)
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == model.count_params().total
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradients_reach_every_trained_parameter_and_nothing_frozen(family: str) -> None:
+    backbone = tiny_backbone(family)
+    model = AdaptedModel(backbone, BottleneckSpec(4, "both", init_std=0.1, layer_norms="all"), 3, seed=0)
+    model(*tokens()).logsumexp(dim=-1).sum().backward()
+    assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.parameters())
+    assert all(p.grad is None and not p.requires_grad for p in backbone.model.parameters())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_start_is_near_the_identity_and_exact_where_up_is_zero(family: str) -> None:
+    backbone = tiny_backbone(family)
+    ids, mask = tokens()
+    with torch.no_grad():
+        frozen = backbone.encode(ids, mask)
+        model = AdaptedModel(backbone, BottleneckSpec(8), 2, seed=0)
+        near = model.head.weight.new_tensor(0)
+        with model.attached():
+            near = backbone.encode(ids, mask)
+        assert 0 < float((near - frozen).norm() / frozen.norm()) < 0.02
+        for adapter in model.adapters.values():
+            adapter.up.weight.zero_()  # type: ignore[union-attr,operator]
+        with model.attached():
+            assert torch.equal(backbone.encode(ids, mask), frozen)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_backbone_is_left_as_it_was_found(family: str) -> None:
+    backbone = tiny_backbone(family)
+    names = [name for name, _ in backbone.model.named_modules()]
+    modules = [id(module) for module in backbone.model.modules()]
+    ids, mask = tokens()
+    with torch.no_grad():
+        before = backbone.encode(ids, mask)
+        AdaptedModel(backbone, BottleneckSpec(8, init_std=0.5, layer_norms="all"), 2, seed=0)(ids, mask)
+        assert torch.equal(backbone.encode(ids, mask), before)
+    assert [name for name, _ in backbone.model.named_modules()] == names
+    assert [id(module) for module in backbone.model.modules()] == modules
+    assert not any(module._forward_hooks for module in backbone.model.modules())
+
+
+def test_the_backbone_is_left_as_it_was_found_after_an_error() -> None:
+    backbone = tiny_backbone()
+    model = AdaptedModel(backbone, BottleneckSpec(8, layer_norms="all"), 2, seed=0)
+    modules = [id(module) for module in backbone.model.modules()]
+    with pytest.raises(IndexError):
+        model(torch.tensor([[10**6]]), torch.tensor([[1]]))
+    assert [id(module) for module in backbone.model.modules()] == modules
+    assert not any(module._forward_hooks for module in backbone.model.modules())
+
+
+def test_two_models_on_one_backbone_do_not_disturb_each_other() -> None:
+    backbone = tiny_backbone()
+    one, other = (AdaptedModel(backbone, BottleneckSpec(8, init_std=0.3), 2, seed=s) for s in (1, 2))
+    ids, mask = tokens()
+    with torch.no_grad():
+        first = one(ids, mask)
+        second = other(ids, mask)
+        assert torch.equal(one(ids, mask), first)
+    assert not torch.equal(first, second)
+
+
+def test_an_adapter_is_houlsbys_module() -> None:
+    spec = BottleneckSpec(6, activation="relu", init_std=0.05)
+    adapter = BottleneckAdapter(HIDDEN, spec, torch.Generator().manual_seed(0))
+    x = torch.randn(2, 3, HIDDEN)
+    hidden = torch.relu(x @ adapter.down.weight.T + adapter.down.bias)
+    torch.testing.assert_close(adapter(x), x + hidden @ adapter.up.weight.T + adapter.up.bias)
+    assert set(dict(adapter.named_parameters())) == {"down.weight", "down.bias", "up.weight", "up.bias"}
+
+
+@given(st.floats(1e-4, 0.5), st.integers(1, 64), st.integers(0, 2**31))
+@settings(max_examples=25, deadline=None)
+def test_the_start_is_truncated_at_two_deviations(std: float, width: int, seed: int) -> None:
+    adapter = BottleneckAdapter(HIDDEN, BottleneckSpec(width, init_std=std), torch.Generator().manual_seed(seed))
+    for linear in (adapter.down, adapter.up):
+        assert float(linear.weight.detach().abs().max()) <= 2 * std * (1 + 1e-6)
+        assert not linear.bias.detach().any()
+
+
+def test_the_start_has_the_deviation_of_a_truncated_normal() -> None:
+    adapter = BottleneckAdapter(768, BottleneckSpec(256, init_std=0.01), torch.Generator().manual_seed(0))
+    # A normal cut at two deviations keeps 0.8796 of its deviation.
+    assert float(adapter.down.weight.detach().std()) == pytest.approx(0.008796, rel=0.01)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_is_used(activation: str) -> None:
+    adapters = {
+        name: BottleneckAdapter(HIDDEN, BottleneckSpec(8, activation=name), torch.Generator().manual_seed(0))
+        for name in ACTIVATIONS
+    }
+    x = torch.randn(2, 3, HIDDEN)
+    outputs = {name: adapter(x) for name, adapter in adapters.items()}
+    assert all(not torch.equal(outputs[activation], outputs[name]) for name in ACTIVATIONS if name != activation)
+
+
+def test_the_same_seed_gives_the_same_start_and_another_seed_another() -> None:
+    backbone = tiny_backbone()
+    states = [AdaptedModel(backbone, BottleneckSpec(8), 2, seed).state_dict() for seed in (3, 3, 4)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert any(not torch.equal(states[0][name], states[2][name]) for name in states[0])
+
+
+def test_an_albert_adapter_is_shared_across_the_depth_like_its_layer() -> None:
+    """One adapter a site, applied at each of the three passes through the one layer."""
+    backbone = tiny_backbone("albert")
+    model = AdaptedModel(backbone, BottleneckSpec(4, "both"), 2, seed=0)
+    calls = []
+    for adapter in model.adapters.values():
+        adapter.register_forward_hook(lambda *_: calls.append(1))
+    model(*tokens())
+    assert (len(model.adapters), len(calls)) == (2, 2 * 3)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
+def test_padding_changes_nothing(pooling: str) -> None:
+    families = [f for f in FAMILIES if f != "albert"]
+    for family, extra in itertools.product(families, (1, 5)):
+        backbone = tiny_backbone(family, pooling=pooling)
+        ids, _ = tokens(rows=2)
+        padded = torch.cat([ids, torch.zeros(2, extra, dtype=torch.long)], dim=1)
+        mask = torch.cat([torch.ones_like(ids), torch.zeros(2, extra, dtype=torch.long)], dim=1)
+        with torch.no_grad():
+            short, long = backbone.encode(ids, torch.ones_like(ids)), backbone.encode(padded, mask)
+        torch.testing.assert_close(short, long, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+import torch
+from families import tiny_backbone, tiny_model
+
+from adapter_sweep.engine.backbone import fingerprint, load_backbone, pool
+from adapter_sweep.errors import UserInputError
+
+
+def test_pooling_by_hand() -> None:
+    hidden = torch.arange(12.0).view(1, 4, 3)
+    mask = torch.tensor([[1, 1, 1, 0]])
+    assert pool(hidden, mask, "cls").tolist() == [[0, 1, 2]]
+    assert pool(hidden, mask, "last").tolist() == [[6, 7, 8]]
+    assert pool(hidden, mask, "mean").tolist() == [[3, 4, 5]]
+
+
+def test_the_backbone_is_frozen_in_evaluation_mode_and_without_a_pooler() -> None:
+    backbone = tiny_backbone()
+    assert not any(p.requires_grad for p in backbone.model.parameters())
+    assert not any(module.training for module in backbone.model.modules())
+    assert not any("pooler" in name for name, _ in backbone.model.named_parameters())
+
+
+def test_a_fingerprint_sees_a_single_bit_a_name_and_a_shape() -> None:
+    weights = {"a": torch.zeros(2, 3), "b": torch.ones(2)}
+    changed = {"a": weights["a"].clone(), "b": weights["b"]}
+    changed["a"][0, 0] = -0.0
+    others = [changed, {"a": weights["a"], "c": weights["b"]}, {"a": torch.zeros(3, 2), "b": weights["b"]}]
+    prints = {fingerprint(w) for w in (weights, *others)}
+    assert len(prints) == 4
+    assert fingerprint(weights) == fingerprint({"b": torch.ones(2), "a": torch.zeros(2, 3)})
+
+
+def test_precision_changes_what_is_held_and_not_what_was_loaded() -> None:
+    full, half = tiny_backbone(), tiny_backbone(precision="bf16")
+    assert full.fingerprint == half.fingerprint
+    assert full.held == full.fingerprint != half.held
+
+
+def test_a_folder_without_safetensors_is_refused_and_a_pickle_is_not_read(tmp_path: Path) -> None:
+    model = tiny_model("bert")
+    model.config.save_pretrained(tmp_path)  # type: ignore[union-attr,operator]
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(UserInputError, match=r"has no \*\.safetensors.*pytorch_model\.bin"):
+        load_backbone(tmp_path)
+
+
+def test_a_missing_folder_and_a_folder_without_a_config_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserInputError, match="is not a directory"):
+        load_backbone(tmp_path / "none")
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UserInputError, match=r"has no config\.json; found: notes\.txt"):
+        load_backbone(tmp_path)

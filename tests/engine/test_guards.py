@@ -1,0 +1,72 @@
+"""Each guard is seen to fire on the thing it guards against, broken on purpose, and to stay quiet otherwise."""
+
+import dataclasses
+
+import pytest
+import torch
+from families import tiny_backbone, tokens
+
+from adapter_sweep.engine import guards
+from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, count_params
+from adapter_sweep.engine.batches import Batch, Encoded
+from adapter_sweep.engine.training import TrainSpec, train
+from adapter_sweep.errors import GuardError
+
+
+def _batch() -> Batch:
+    ids, mask = tokens()
+    return Batch((0, 1, 2, 3), ids, mask, torch.zeros(4, dtype=torch.long))
+
+
+def test_near_identity() -> None:
+    gap = guards.check_identity(AdaptedModel(tiny_backbone(), BottleneckSpec(8), 2, 0), _batch())
+    assert 0 < gap < 0.02
+    with pytest.raises(GuardError, match=r"change the hidden states by .* init_std=1"):
+        guards.check_identity(AdaptedModel(tiny_backbone(), BottleneckSpec(64, init_std=1.0), 2, 0), _batch())
+
+
+def test_near_identity_does_not_let_nan_through() -> None:
+    model = AdaptedModel(tiny_backbone(), BottleneckSpec(8), 2, 0)
+    with torch.no_grad():
+        next(iter(model.adapters.values())).up.bias.fill_(float("nan"))  # type: ignore[union-attr,operator]
+    with pytest.raises(GuardError):
+        guards.check_identity(model, _batch())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_frozen_weights(precision: str) -> None:
+    backbone = tiny_backbone(precision=precision)
+    guards.check_frozen(backbone)
+    weight = next(backbone.model.parameters())
+    with torch.no_grad():
+        weight.view(-1)[0] = torch.nextafter(weight.view(-1)[0], torch.tensor(9.0, dtype=weight.dtype))
+    with pytest.raises(GuardError, match="frozen backbone's weights changed"):
+        guards.check_frozen(backbone)
+
+
+def test_parameter_count() -> None:
+    backbone, spec = tiny_backbone(), BottleneckSpec(8)
+    model = AdaptedModel(backbone, spec, 2, 0)
+    expected = count_params(backbone.layout, spec, 2)
+    guards.check_param_count(model, expected)
+    with pytest.raises(GuardError, match="the formula gives"):
+        guards.check_param_count(model, dataclasses.replace(expected, adapters=expected.adapters + 1))
+    model.head.bias.requires_grad_(False)
+    with pytest.raises(GuardError, match="the formula gives"):
+        guards.check_param_count(model, expected)
+
+
+def test_finite_loss() -> None:
+    model = AdaptedModel(tiny_backbone(), BottleneckSpec(8), 2, 0)
+    split = Encoded(((1, 2, 3), (4, 5)), (0, 1), 0)
+    with torch.no_grad():
+        model.head.bias[0] = float("inf")
+    with pytest.raises(GuardError, match=r"the loss is (nan|inf) at step 1"):
+        train(model, split, TrainSpec(1, 1e-3, 2))
+
+
+@pytest.mark.parametrize("predictions", [(0, 1), (0, 1, 1, 0), (0, -1, 1)])
+def test_whole_split(predictions: tuple[int, ...]) -> None:
+    guards.check_whole_split((0, 1, 1), 3, "validation")
+    with pytest.raises(GuardError, match="of the validation split's 3 examples were scored"):
+        guards.check_whole_split(predictions, 3, "validation")

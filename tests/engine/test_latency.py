@@ -1,0 +1,106 @@
+import multiprocessing
+import threading
+import time
+from multiprocessing.synchronize import Event
+
+import torch
+from families import tiny_backbone
+
+from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
+from adapter_sweep.engine.latency import (
+    LatencySpec,
+    Reading,
+    _in_turn,
+    latency_metrics,
+    measure,
+    quiet_host,
+    training_step,
+)
+from adapter_sweep.records import METRIC_HELP
+
+SPEC = LatencySpec(tokens=8, batch_size=4, pairs=9, batch_pairs=7, warmup_seconds=0.05, threads=1)
+
+
+def test_the_two_models_are_timed_in_turn() -> None:
+    order: list[str] = []
+
+    def call(name: str) -> float:
+        order.append(name)
+        return float(len(order))
+
+    ours, theirs, again = _in_turn(lambda: call("adapted"), lambda: call("frozen"), 3)
+    adapted = [i for i, name in enumerate(order) if name == "adapted"]
+    assert adapted == [0, 5, 6]  # A B B', B' B A, A B B'
+    assert (len(ours), len(theirs), len(again)) == (3, 3, 3)
+    assert all(abs(a - b) == 1 for a, b in zip(ours, theirs, strict=True))
+    assert all(abs(b - c) == 1 for b, c in zip(theirs, again, strict=True))
+
+
+def test_a_reading_is_whole_and_leaves_threads_as_they_were() -> None:
+    model = AdaptedModel(tiny_backbone(), BottleneckSpec(8), 2, 0)
+    threads = torch.get_num_threads()
+    single, batch = measure(model, SPEC)
+    assert torch.get_num_threads() == threads
+    for reading in (single, batch):
+        assert 0 < reading.p50_ms <= reading.p90_ms
+        assert reading.ratio_low <= reading.ratio <= reading.ratio_high
+        assert reading.noise_floor >= 0
+    assert not model.backbone.model.encoder.layer[0].output.dense._forward_hooks  # type: ignore[union-attr,index]
+
+
+def test_a_slow_adapter_reads_slow() -> None:
+    """The ratio must see what is put in: a sleep in one adapter, several times the tiny backbone's whole pass."""
+    model = AdaptedModel(tiny_backbone(), BottleneckSpec(8), 2, 0)
+    next(iter(model.adapters.values())).register_forward_hook(lambda *_: time.sleep(0.03))
+    single, _ = measure(model, SPEC)
+    assert single.ratio > 2
+    assert single.ratio_low > 1.5
+    assert single.p50_ms > 30
+
+
+def test_the_record_names_both_batch_shapes() -> None:
+    reading = Reading(1.0, 2.0, 1.1, 1.0, 1.2, 0.01, True)
+    metrics = latency_metrics(reading, reading)
+    assert metrics["latency_ratio"] == metrics["batch_latency_ratio"] == 1.1
+    assert metrics["latency_noisy"] == 1.0
+    assert set(metrics) <= set(METRIC_HELP)
+
+
+def _step_forever(stepping: Event, stop: Event) -> None:
+    while not stop.is_set():
+        with training_step():
+            stepping.set()
+            time.sleep(0.01)
+        stepping.clear()
+
+
+def test_nobody_trains_while_latency_is_read() -> None:
+    """A real second process steps; while the host is quiet it never holds a step."""
+    context = multiprocessing.get_context("spawn")
+    stepping, stop = context.Event(), context.Event()
+    worker = context.Process(target=_step_forever, args=(stepping, stop))
+    worker.start()
+    try:
+        assert stepping.wait(60)
+        with quiet_host():
+            time.sleep(0.05)  # the other process needs a moment to clear its flag after it let go
+            assert not any(stepping.wait(0.02) for _ in range(10))
+        assert stepping.wait(10)
+    finally:
+        stop.set()
+        worker.join(30)
+    assert worker.exitcode == 0
+
+
+def test_training_steps_do_not_wait_for_each_other() -> None:
+    with training_step():
+        done = threading.Event()
+
+        def other() -> None:
+            with training_step():
+                done.set()
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert done.wait(5)
+        thread.join()

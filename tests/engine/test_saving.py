@@ -1,0 +1,68 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from families import FAMILIES, tiny_backbone, tokens
+from safetensors.torch import load_file
+
+from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
+from adapter_sweep.engine.saving import CONFIG_FILE, WEIGHTS_FILE, load_adapted, save_adapted
+from adapter_sweep.errors import UserInputError
+
+
+def _model(family: str = "bert", precision: str = "fp32") -> AdaptedModel:
+    backbone = tiny_backbone(family, precision=precision)
+    return AdaptedModel(backbone, BottleneckSpec(6, init_std=0.2, layer_norms="all"), 3, seed=5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_loaded_back_the_logits_are_bit_identical(family: str, precision: str, tmp_path: Path) -> None:
+    model = _model(family, precision)
+    save_adapted(model, tmp_path, label_names=("a", "b", "c"))
+    loaded, labels = load_adapted(tiny_backbone(family, precision=precision), tmp_path)
+    with torch.no_grad():
+        assert torch.equal(loaded(*tokens()), model(*tokens()))
+    assert labels == ("a", "b", "c")
+
+
+def test_the_file_holds_what_is_trained_and_nothing_of_the_backbone(tmp_path: Path) -> None:
+    model = _model()
+    save_adapted(model, tmp_path, label_names=("a", "b", "c"))
+    tensors = load_file(tmp_path / WEIGHTS_FILE)
+    assert set(tensors) == {name for name, _ in model.named_parameters()}
+    assert sum(t.numel() for t in tensors.values()) == model.count_params().total
+    assert sorted(p.name for p in tmp_path.iterdir()) == [CONFIG_FILE, WEIGHTS_FILE]
+
+
+def test_another_backbone_is_refused(tmp_path: Path) -> None:
+    save_adapted(_model(), tmp_path, label_names=("a", "b", "c"))
+    with pytest.raises(UserInputError, match="was made for bert, mean pooling"):
+        load_adapted(tiny_backbone(seed=1), tmp_path)
+    with pytest.raises(UserInputError, match="cls pooling"):
+        load_adapted(tiny_backbone(pooling="cls"), tmp_path)
+
+
+@pytest.mark.parametrize("broken", ["{", "[]", "{}", '{"spec": {"width": "many"}}'])
+def test_a_broken_description_is_refused(broken: str, tmp_path: Path) -> None:
+    save_adapted(_model(), tmp_path, label_names=("a", "b", "c"))
+    (tmp_path / CONFIG_FILE).write_text(broken)
+    with pytest.raises(UserInputError, match="holds no adapter that can be read"):
+        load_adapted(tiny_backbone(), tmp_path)
+
+
+def test_a_cut_weights_file_is_refused(tmp_path: Path) -> None:
+    weights = save_adapted(_model(), tmp_path, label_names=("a", "b", "c"))
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(UserInputError, match="holds no adapter that can be read"):
+        load_adapted(tiny_backbone(), tmp_path)
+
+
+def test_weights_that_do_not_fit_their_description_are_refused(tmp_path: Path) -> None:
+    save_adapted(_model(), tmp_path, label_names=("a", "b", "c"))
+    about = json.loads((tmp_path / CONFIG_FILE).read_text())
+    about["spec"]["width"] = 7
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(about))
+    with pytest.raises(UserInputError, match="does not fit"):
+        load_adapted(tiny_backbone(), tmp_path)

@@ -1,0 +1,80 @@
+import pytest
+import torch
+from families import DISTINCT, FAMILIES, HIDDEN, tiny_model
+from torch import nn
+from transformers import BertConfig, BertModel
+
+from adapter_sweep.engine.sites import SITES, find_layout, sites_of
+from adapter_sweep.errors import UserInputError
+
+EXPECTED = {
+    "bert": ("attention.output.dense", "output.dense"),
+    "roberta": ("attention.output.dense", "output.dense"),
+    "xlm-roberta": ("attention.output.dense", "output.dense"),
+    "electra": ("attention.output.dense", "output.dense"),
+    "distilbert": ("attention.out_lin", "ffn.lin2"),
+    "albert": ("attention.dense", "ffn_output"),
+    "gpt2": ("attn.c_proj", "mlp.c_proj"),
+    "llama": ("self_attn.o_proj", "mlp.down_proj"),
+    "mistral": ("self_attn.o_proj", "mlp.down_proj"),
+    "qwen2": ("self_attn.o_proj", "mlp.down_proj"),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_layer_has_its_two_sites(family: str) -> None:
+    layout = find_layout(tiny_model(family))
+    assert len(layout.layers) == DISTINCT[family]
+    assert layout.hidden_size == HIDDEN
+    for layer in layout.layers:
+        found = tuple(layer.sites[site].removeprefix(layer.name + ".") for site in SITES)
+        assert found == EXPECTED[family]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_layer_norms_are_all_the_norms_there_are(family: str) -> None:
+    model = tiny_model(family)
+    layout = find_layout(model)
+    named = {name for layer in layout.layers for name in layer.norms} | set(layout.other_norms)
+    assert named == {name for name, module in model.named_modules() if "Norm" in type(module).__name__}
+    assert all(len(layer.norms) == 2 for layer in layout.layers)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_site_is_what_the_residual_connection_adds(family: str) -> None:
+    """Zeroing both sites of every layer leaves a stack of residual connections and norms: no token sees another."""
+    model = tiny_model(family).eval()
+    layout = find_layout(model)
+    modules = dict(model.named_modules())
+    for _, _, name in sites_of(layout, "both"):
+        modules[name].register_forward_hook(lambda _module, _args, output: torch.zeros_like(output))
+    first = torch.tensor([[5, 6, 7, 8]])
+    second = torch.tensor([[9, 6, 7, 8]])
+    with torch.no_grad():
+        a, b = model(input_ids=first).last_hidden_state, model(input_ids=second).last_hidden_state
+    assert torch.equal(a[:, 1:], b[:, 1:])
+    assert not torch.equal(a[:, 0], b[:, 0])
+
+
+def test_an_intermediate_size_equal_to_the_hidden_size_is_no_trap() -> None:
+    model = BertModel(BertConfig(hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=4))
+    assert find_layout(model).layers[0].sites["post_ffn"] == "encoder.layer.0.output.dense"
+
+
+def test_a_model_without_layers_is_refused_with_what_was_looked_for() -> None:
+    class Config:
+        hidden_size = 8
+
+    class Flat(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.config = Config()
+            self.blocks = nn.ModuleList([nn.Linear(8, 8)])
+
+    with pytest.raises(UserInputError, match=r"no adapter sites found in Flat.*'attn' or 'attention'.*found: blocks"):
+        find_layout(Flat())
+
+
+def test_a_model_without_a_hidden_size_is_refused() -> None:
+    with pytest.raises(UserInputError, match=r"no config\.hidden_size"):
+        find_layout(nn.Linear(2, 2))

@@ -1,0 +1,64 @@
+"""The real model on real data, end to end: what the product promises on its default assets."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from adapter_sweep.bench import Bench, open_bench
+from adapter_sweep.config.compose import compose
+from adapter_sweep.engine.adapters import AdaptedModel
+from adapter_sweep.engine.saving import load_adapted
+from adapter_sweep.records import TrialState
+from adapter_sweep.trial import run_trial
+
+QUICK = ["latency.pairs=5", "latency.batch_pairs=5", "latency.warmup_seconds=0"]
+
+
+class _Silent:
+    def stage(self, text: str) -> None: ...
+    def step(self, progress: object) -> None: ...
+    def epoch(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None: ...
+
+
+class _Table(dict[str, dict[str, float]]):
+    def latency(self, key: str) -> dict[str, float] | None:
+        return self.get(key)
+
+    def keep_latency(self, key: str, metrics: Mapping[str, float]) -> dict[str, float]:
+        return self.setdefault(key, dict(metrics))
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    threads = torch.get_num_threads()
+    yield open_bench(compose(["task=questions", "task.max_train_examples=1000", *QUICK]).config)
+    torch.set_num_threads(threads)
+
+
+def test_the_backbone_is_minilm(bench: Bench) -> None:
+    layout = bench.backbone.layout
+    assert (layout.hidden_size, len(layout.layers)) == (384, 6)
+    # all-MiniLM-L6-v2 has 22,713,216 parameters, 147,840 of them in the pooler, which we do not use.
+    assert layout.num_params == 22_713_216 - (384 * 384 + 384)
+
+
+def test_the_anchors_are_what_a_frozen_minilm_knows(bench: Bench) -> None:
+    anchors = bench.anchors()
+    assert anchors["majority class"]["accuracy"] == pytest.approx(0.231, abs=0.001)
+    assert 0.75 < anchors["head-only probe"]["accuracy"] < 0.95
+
+
+def test_an_adapter_beats_the_majority_is_kept_and_loads_back(bench: Bench, tmp_path: Path) -> None:
+    arguments = ["task=questions", "task.max_train_examples=1000", "train.epochs=2", "train.lr=3e-3", *QUICK]
+    config = compose([*arguments, "method.width=16"]).config
+    outcome = run_trial(config, bench, _Table(), tmp_path, _Silent())
+    assert outcome.state is TrialState.COMPLETE
+    assert outcome.metrics["accuracy"] > 0.8
+    assert outcome.metrics["trainable_params"] == 12 * (2 * 16 * 384 + 16 + 384) + 12 * 2 * 384 + 6 * 385
+    assert outcome.metrics["eval_examples"] == len(bench.data.validation) == 537
+    loaded, labels = load_adapted(bench.backbone, tmp_path / "adapter")
+    assert labels == bench.data.label_names
+    assert isinstance(loaded, AdaptedModel)
+    assert loaded.count_params().total == outcome.metrics["trainable_params"]
