@@ -2,7 +2,6 @@
 
     pip install -e '.[benchmark]' && python tests/benchmark/engine.py [--rounds 5] [--examples 640]
 
-Every measurement is a process of its own on one thread: the same film reviews, number of examples, epochs and learning
 Every measurement is a process of its own on one thread: the same film reviews, number of examples, epochs and rate,
 and the same adapters (both sites, width 48; LoRA of rank 8). Reported are medians over the rounds and their range,
 
