@@ -21,7 +21,7 @@ from adapter_sweep.engine.tasks import Split, TaskData, load_builtin, load_hub, 
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.provenance import code_provenance, cpu_name, physical_cores
 
-__all__ = ["Bench", "load_task", "open_backbone", "open_bench", "scoring_bounds"]
+__all__ = ["Bench", "check_lengths", "load_task", "open_backbone", "open_bench", "scoring_bounds"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,23 @@ def scoring_bounds(config: SweepConfig) -> dict[str, int]:
     return {"batch_size": 4 * config.train.batch_size, "max_tokens": config.train.max_tokens_per_batch}
 
 
+def check_lengths(config: SweepConfig, backbone: Backbone) -> None:
+    """Check that no text is longer than the backbone can take.
+
+    Raises:
+        UserInputError: training's or latency's texts are.
+    """
+    usable = _usable_positions(backbone.model)
+    lengths = {"train.max_length": config.train.max_length, "latency.tokens": config.latency.tokens}
+    too_long = [
+        f"{key}={length}: {backbone.source} takes at most {usable} tokens"
+        for key, length in lengths.items()
+        if usable is not None and length > usable
+    ]
+    if too_long:
+        raise UserInputError(*too_long)
+
+
 def open_bench(config: SweepConfig) -> Bench:
     """Load what a configuration names, and set the process's threads.
 
@@ -111,7 +128,7 @@ def open_bench(config: SweepConfig) -> Bench:
     data = load_task(config)
     backbone = open_backbone(config)
     backbone.model.to(device)
-    _check_length(backbone, config.train.max_length)
+    check_lengths(config, backbone)
     return Bench(config, backbone, data, device, threads)
 
 
@@ -180,12 +197,17 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _check_length(backbone: Backbone, max_length: int) -> None:
-    positions = getattr(backbone.model.config, "max_position_embeddings", None)
-    if isinstance(positions, int) and max_length > positions:
-        raise UserInputError(
-            f"train.max_length={max_length}: {backbone.source} has {positions} positions; use at most that many"
-        )
+def _usable_positions(model: torch.nn.Module) -> int | None:
+    """How many tokens a text may have; None where nothing bounds it.
+
+    RoBERTa and its kin count positions from behind the padding's own, so they can use fewer than they have.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if not isinstance(positions, int):
+        return None
+    tables = (module for module in model.modules() if isinstance(module, torch.nn.Embedding))
+    offsets = (t.padding_idx + 1 for t in tables if t.num_embeddings == positions and t.padding_idx is not None)
+    return positions - next(offsets, 0)
 
 
 @contextlib.contextmanager
@@ -195,10 +217,12 @@ def _quiet_transformers() -> Iterator[None]:
 
     transformers_logging: Any = logging
 
-    verbosity = transformers_logging.get_verbosity()
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
         transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()

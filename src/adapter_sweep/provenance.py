@@ -45,15 +45,20 @@ def _git() -> dict[str, str]:
     tree = Path(__file__).parents[2]
     if not (tree / ".git").exists():
         return {}
-    git = ["git", "-C", str(tree)]
     try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
-        changes = subprocess.run(
-            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=10
-        )
+        commit, changes = _run_git(tree, "rev-parse", "HEAD"), _run_git(tree, "status", "--porcelain")
     except (OSError, subprocess.SubprocessError):
         return {}
-    return {"code_commit": commit.stdout.strip(), "code_dirty": str(bool(changes.stdout.strip())).lower()}
+    return {"code_commit": commit, "code_dirty": str(bool(changes)).lower()}
+
+
+def _run_git(tree: Path, *arguments: str) -> str:
+    # Within a git hook the environment names another repository.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run(
+        ["git", "-C", str(tree), *arguments], env=environment, capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()
 
 
 @functools.cache

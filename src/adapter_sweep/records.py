@@ -59,6 +59,7 @@ METRIC_HELP: dict[str, str] = {
     "batch_latency_ratio_low": "lower end of the throughput ratio's 95 % bootstrap interval",
     "batch_latency_ratio_high": "upper end of the throughput ratio's 95 % bootstrap interval",
     "batch_latency_noise_floor": "how far from 1 the backbone's ratio against itself reads, throughput batch",
+    "batch_latency_noisy": "1 where a throughput reading's IQR over median exceeds 10 %, else 0",
     "train_seconds": "wall seconds of training",
     "eval_seconds": "wall seconds of the last evaluation",
     "train_loss": "training loss of the last epoch, mean over examples",

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import torch
 
-from adapter_sweep.bench import Bench, scoring_bounds
+from adapter_sweep.bench import Bench, check_lengths, scoring_bounds
 from adapter_sweep.config import SweepConfig
 from adapter_sweep.engine import guards
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, ParamCount, count_params
@@ -30,8 +30,8 @@ class LatencyTable(Protocol):
     def latency(self, key: str) -> dict[str, float] | None:
         """The latency kept under a key."""
 
-    def keep_latency(self, key: str, metrics: Mapping[str, float]) -> None:
-        """Keep a latency."""
+    def keep_latency(self, key: str, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Keep a latency; returns what is kept, which is another's where that one was first."""
 
 
 class TrialWatcher(Protocol):
@@ -68,7 +68,9 @@ def run_trial(config: SweepConfig, bench: Bench, table: LatencyTable, folder: Pa
 
     Raises:
         GuardError: a guard fired, so the result cannot be trusted.
+        UserInputError: the trial's texts are longer than the backbone can take.
     """
+    check_lengths(config, bench.backbone)
     spec = bottleneck_spec(config)
     classes = len(bench.data.label_names)
     params = count_params(bench.backbone.layout, spec, classes)
@@ -141,8 +143,8 @@ def _latency(
     known = table.latency(key)
     if known is None:
         watch.stage("measuring latency")
-        known = latency_metrics(*measure(model, LatencySpec(**config.latency.model_dump())))
-        table.keep_latency(key, known)
+        measured = latency_metrics(*measure(model, LatencySpec(**config.latency.model_dump())))
+        known = table.keep_latency(key, measured)
     return known
 
 

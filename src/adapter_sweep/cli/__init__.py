@@ -4,12 +4,15 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from adapter_sweep import __version__
 from adapter_sweep.errors import AdapterSweepError, UserInputError
+
+if TYPE_CHECKING:
+    from adapter_sweep.config.compose import Composed
 
 __all__ = ["app", "main"]
 
@@ -17,6 +20,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     help="Find the adapter to ship for your task on your model: a Pareto front of parameters, accuracy and latency.",
     epilog="Settings are Hydra overrides: group=option and key=value, e.g. task=tweets method.width=64.",
 )
@@ -30,17 +34,19 @@ ConfigDir = Annotated[
 @app.command()
 def run(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     """Start a sweep, or continue it up to its number of trials. Alone it runs sweep=quickstart."""
+    composed = _compose(overrides, config_dir, default_sweep="quickstart").for_sweep()
     from adapter_sweep.cli.sweep import run_sweep
 
-    run_sweep(overrides or [], config_dir)
+    run_sweep(composed)
 
 
 @app.command()
 def trial(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     """Run one configuration and record it."""
+    composed = _compose(overrides, config_dir).for_trial()
     from adapter_sweep.cli.sweep import run_single
 
-    run_single(overrides or [], config_dir)
+    run_single(composed)
 
 
 @app.command()
@@ -50,9 +56,10 @@ def report(
     config_dir: ConfigDir = None,
 ) -> None:
     """Write a study's Pareto-front report again."""
+    composed = _compose(overrides, config_dir)
     from adapter_sweep.cli.reading import write_study_report
 
-    write_study_report(study, overrides or [], config_dir)
+    write_study_report(study, composed.config)
 
 
 @app.command()
@@ -63,25 +70,35 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 5000,
 ) -> None:
     """Compare runs in the MLflow UI."""
+    composed = _compose(overrides, config_dir)
     from adapter_sweep.cli.reading import open_ui
 
-    raise typer.Exit(open_ui(overrides or [], config_dir, host=host, port=port))
+    raise typer.Exit(open_ui(composed.config, host=host, port=port))
 
 
 @app.command()
 def config(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     """Print the composed configuration."""
+    composed = _compose(overrides, config_dir)
     from adapter_sweep.cli.reading import print_config
 
-    print_config(overrides or [], config_dir)
+    print_config(composed)
 
 
 @app.command()
 def doctor(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     """Check the installation, the model, the data and the stores."""
+    composed = _compose(overrides, config_dir)
     from adapter_sweep.cli.checkup import check_all
 
-    raise typer.Exit(check_all(overrides or [], config_dir))
+    raise typer.Exit(check_all(composed.config))
+
+
+def _compose(overrides: list[str] | None, config_dir: Path | None, default_sweep: str | None = None) -> "Composed":
+    """The configuration, before anything heavy is imported: what is wrong in it is told at once."""
+    from adapter_sweep.config.compose import compose
+
+    return compose(overrides or [], config_dir=config_dir, default_sweep=default_sweep)
 
 
 def _version(wanted: bool) -> None:

@@ -4,11 +4,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
-from rich.text import Text
-
 from adapter_sweep.bench import load_task, open_backbone
-from adapter_sweep.config.compose import compose
+from adapter_sweep.cli.printing import open_console
 from adapter_sweep.config.schema import SweepConfig
 from adapter_sweep.engine.backbone import Backbone
 from adapter_sweep.engine.metrics import load_metric
@@ -20,10 +17,9 @@ from adapter_sweep.tracking import Tracker
 __all__ = ["check_all"]
 
 
-def check_all(overrides: list[str], config_dir: Path | None) -> int:
+def check_all(config: SweepConfig) -> int:
     """Check installation, results folder, stores, metric, data and backbone; 0 where all is well, else 1."""
-    console = Console(highlight=False)
-    config = compose(overrides, config_dir=config_dir).config
+    console = open_console()
     results_dir = Path(config.results_dir).expanduser()
     checks: dict[str, Callable[[], str]] = {
         "installation": _installation,
@@ -39,10 +35,13 @@ def check_all(overrides: list[str], config_dir: Path | None) -> int:
     for name, check in checks.items():
         try:
             verdict, text = "ok", check()
-        except (AdapterSweepError, OSError) as error:
+        except AdapterSweepError as error:
             verdict, text = "FAILED", str(error)
             failed += 1
-        console.print(Text(f"{name:<13}{verdict:<7}{text}"), soft_wrap=True)
+        except Exception as error:  # a check that breaks is an answer, and the others are still to be made
+            verdict, text = "FAILED", f"{type(error).__name__}: {error}"
+            failed += 1
+        console.print(f"{name:<13}{verdict:<7}{text}")
     return 1 if failed else 0
 
 

@@ -32,17 +32,17 @@ class Display:
     def opening(self, study: StudyView, total: int, results_dir: Path, *, recovered: int) -> None:
         """The first words: what is run, on what, and where it goes."""
         facts = study.provenance
-        self._console.print(f"Study       {study.name}, {total} trials, {results_dir / study.name}", soft_wrap=True)
+        self._console.print(
+            f"Study       {study.name}, {total} trial{'s' if total > 1 else ''}, {results_dir / study.name}"
+        )
         self._console.print(
             f"Task        {facts['data_name']}: {facts['train_examples']} training and {facts['validation_examples']} "
             f"validation examples",
             soft_wrap=True,
         )
-        self._console.print(
-            f"Backbone    {facts['model']} on {facts['device']}, {facts['threads']} threads", soft_wrap=True
-        )
+        self._console.print(f"Backbone    {facts['model']} on {facts['device']}, {facts['threads']} threads")
         for key, text in study.search_space.items():
-            self._console.print(f"Search      {key} = {text}", markup=False, soft_wrap=True)
+            self._console.print(f"Search      {key} = {text}")
         done = len(study.counted())
         if recovered:
             self._console.print(
@@ -85,7 +85,7 @@ class Display:
         if self._live:
             self._live.reset(self._trial_bar, total=1, description=self._name, text=values)
         else:
-            self._console.print(f"{self._name}: {values}", markup=False, soft_wrap=True)
+            self._console.print(f"{self._name}: {values}")
 
     def stage(self, text: str) -> None:
         """What is being done."""
@@ -108,7 +108,7 @@ class Display:
         """An epoch was scored."""
         self._accuracy = f"  accuracy {accuracy:.3f}"
         if not self._live:
-            self._console.print(f"  epoch {epoch}/{epochs}  loss {loss:.3f}{self._accuracy}", soft_wrap=True)
+            self._console.print(f"  epoch {epoch}/{epochs}  loss {loss:.3f}{self._accuracy}")
 
     def end(self, trial: TrialView) -> None:
         """A trial ended."""
@@ -118,7 +118,7 @@ class Display:
         line = f"trial {trial.number:>3}  {_short(trial.params)}  {_result(trial)}  ({seconds:.0f} s)"
         if not self._live:
             line += f"  [{self._done}/{self._total}{self._left(0)}]"
-        self._console.print(line, markup=False, soft_wrap=True)
+        self._console.print(line)
         if self._live:
             self._live.update(self._study_bar, completed=self._done, text=f"{self._done}/{self._total}{self._left(0)}")
 

@@ -2,30 +2,37 @@
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from adapter_sweep.records import METRIC_HELP, StudyView, TrialView
-from adapter_sweep.report import answer, front_rows
+from adapter_sweep.report import Rows, answer, front_rows
 
-__all__ = ["print_front", "print_record"]
+__all__ = ["open_console", "print_front", "print_record"]
+
+
+def open_console() -> Console:
+    """A console that prints what it is given: no path is folded, no bracket in it read as markup, no word as emoji."""
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def print_front(console: Console, study: StudyView) -> None:
     """The front as a table, and what it says in a sentence."""
     rows = front_rows(study)
-    table = Table(title=f"Pareto front of {study.name}", title_justify="left", show_edge=False, pad_edge=False)
-    for header, numeric in zip(rows.headers, rows.numeric, strict=True):
-        table.add_column(header, justify="right" if numeric else "left", no_wrap=True)
-    for cells in rows.cells:
-        table.add_row(*map(Text, cells))
-    console.print()
     if rows.cells:
-        # The table is read as a whole or not at all: a narrow terminal scrolls or wraps it, but loses no digit.
-        widest = console.options.update(max_width=1000)
-        console.print(table, width=max(console.width, table.__rich_measure__(console, widest).maximum), crop=False)
-        console.print()
-    console.print(answer(study).headline, markup=False)
-    console.print()
+        console.print(f"\nPareto front of {study.name}")
+        _print_columns(console, rows)
+    console.print(f"\n{answer(study).headline}\n")
+
+
+def _print_columns(console: Console, rows: Rows) -> None:
+    """Plain aligned columns: a terminal that is too narrow wraps a line, where rich's table would drop its digits."""
+    lines = [rows.headers, *rows.cells]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(rows.headers))]
+    for line in lines:
+        cells = [
+            cell.rjust(width) if numeric else cell.ljust(width)
+            for cell, width, numeric in zip(line, widths, rows.numeric, strict=True)
+        ]
+        console.print("  ".join(cells).rstrip())
 
 
 def print_record(console: Console, trial: TrialView) -> None:
@@ -37,5 +44,5 @@ def print_record(console: Console, trial: TrialView) -> None:
         shown = f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 2 else f"{value:.4g}"
         table.add_row(name, shown, METRIC_HELP.get(name, ""))
     console.print()
-    console.print(table)
+    console.print(table, soft_wrap=False)
     console.print()

@@ -5,9 +5,10 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
-from adapter_sweep.cli.printing import print_front
+from adapter_sweep.cli.identity import shareable
+from adapter_sweep.cli.printing import open_console, print_front
 from adapter_sweep.config import SweepConfig
-from adapter_sweep.config.compose import compose
+from adapter_sweep.config.compose import Composed
 from adapter_sweep.report import write_report
 from adapter_sweep.study.ledger import Ledger, storage_url
 from adapter_sweep.tracking import Tracker, TrackingError, serve_ui
@@ -15,10 +16,9 @@ from adapter_sweep.tracking import Tracker, TrackingError, serve_ui
 __all__ = ["open_ui", "print_config", "write_study_report"]
 
 
-def write_study_report(study: str, overrides: list[str], config_dir: Path | None) -> None:
+def write_study_report(study: str, config: SweepConfig) -> None:
     """Write a study's report again, and show it with the study in MLflow."""
-    console = Console(highlight=False)
-    config = compose(overrides, config_dir=config_dir).config
+    console = open_console()
     results_dir = Path(config.results_dir).expanduser()
     ledger = Ledger.read(study, url=storage_url(config.study.storage, results_dir), results_dir=results_dir)
     view = ledger.view()
@@ -32,20 +32,18 @@ def write_study_report(study: str, overrides: list[str], config_dir: Path | None
         paths.front_json,
         paths.front_png,
     ):
-        console.print(str(path), soft_wrap=True)
+        console.print(str(path))
     _publish(console, config, results_dir, ledger, view.mlflow_run_id)
 
 
-def open_ui(overrides: list[str], config_dir: Path | None, *, host: str, port: int) -> int:
+def open_ui(config: SweepConfig, *, host: str, port: int) -> int:
     """Serve MLflow's UI on the study's store until Ctrl-C."""
-    config = compose(overrides, config_dir=config_dir).config
     return serve_ui(Path(config.results_dir).expanduser(), tracking_uri=config.tracking.uri, host=host, port=port)
 
 
-def print_config(overrides: list[str], config_dir: Path | None) -> None:
+def print_config(composed: Composed) -> None:
     """Print the composed configuration, as YAML."""
-    composed = compose(overrides, config_dir=config_dir)
-    print(yaml.safe_dump(composed.values, sort_keys=False, allow_unicode=True), end="")
+    print(yaml.safe_dump(shareable(composed), sort_keys=False, allow_unicode=True), end="")
 
 
 def _publish(console: Console, config: SweepConfig, results_dir: Path, ledger: Ledger, run_id: str | None) -> None:
@@ -54,4 +52,4 @@ def _publish(console: Console, config: SweepConfig, results_dir: Path, ledger: L
     try:
         Tracker(results_dir, ledger.name, config.tracking.uri).publish_report(run_id, ledger.folder)
     except TrackingError as error:
-        console.print(f"warning: MLflow: {error}. The report's files are whole.", soft_wrap=True)
+        console.print(f"warning: MLflow: {error}. The report's files are whole.")

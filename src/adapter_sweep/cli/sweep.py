@@ -1,56 +1,37 @@
 """`run` and `trial`: the only place where configuration, engine, ledger, MLflow and report meet."""
 
-import re
-from copy import deepcopy
+import shlex
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from adapter_sweep.bench import Bench, open_bench
 from adapter_sweep.cli.display import Display
-from adapter_sweep.cli.printing import print_front, print_record
-from adapter_sweep.config.compose import Composed, compose
-from adapter_sweep.errors import AdapterSweepError, UserInputError
+from adapter_sweep.cli.identity import definition, reproducing, shareable, study_name
+from adapter_sweep.cli.printing import open_console, print_front, print_record
+from adapter_sweep.config.compose import Composed, quoted
+from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.records import TrialState
 from adapter_sweep.report import write_report
 from adapter_sweep.study.ledger import Ledger, storage_url
 from adapter_sweep.study.loop import run_trials
-from adapter_sweep.tracking import Tracker, TrackingError, mask_credentials
+from adapter_sweep.tracking import Tracker, TrackingError
 
 __all__ = ["run_single", "run_sweep"]
 
-# What a trial's result does not depend on: it is no part of a study's definition or of a trial's command.
-_AROUND = ("study", "results_dir", "tracking")
 
-
-def run_sweep(overrides: list[str], config_dir: Path | None) -> None:
+def run_sweep(composed: Composed) -> None:
     """Start or continue a sweep; ends with the front, the report and how to look at it."""
-    console = Console(highlight=False)
-    composed = compose(overrides, config_dir=config_dir, default_sweep="quickstart")
-    if not composed.space:
-        raise UserInputError(
-            "search_space: nothing to search; give a range, e.g. method.width=choice(8,64), or use: adapter-sweep trial"
-        )
-    _go(console, composed, _study_name(composed), single=False)
+    _go(composed, study_name(composed), single=False)
 
 
-def run_single(overrides: list[str], config_dir: Path | None) -> None:
+def run_single(composed: Composed) -> None:
     """Run one configuration, recorded in a study of single trials: `trials-…`, or `study.name`."""
-    console = Console(highlight=False)
-    composed = compose(overrides, config_dir=config_dir)
-    ranges = [text for text in overrides if text.partition("=")[0].lstrip("+") in composed.space]
-    if ranges:
-        raise UserInputError(
-            *(
-                f"{text}: a trial takes one value for each key; to search a range use: adapter-sweep run"
-                for text in ranges
-            )
-        )
-    _go(console, composed.without_space(), _study_name(composed, prefix="trials-"), single=True)
+    _go(composed, study_name(composed, prefix="trials-"), single=True)
 
 
-def _go(console: Console, composed: Composed, name: str, *, single: bool) -> None:
+def _go(composed: Composed, name: str, *, single: bool) -> None:
+    console = open_console()
     config = composed.config
     results_dir = Path(config.results_dir).expanduser()
     display = Display(console)
@@ -60,17 +41,17 @@ def _go(console: Console, composed: Composed, name: str, *, single: bool) -> Non
             name,
             url=storage_url(config.study.storage, results_dir),
             results_dir=results_dir,
-            definition=_definition(composed, bench, single=single),
+            definition=definition(composed, bench, single=single),
             objectives=config.objectives,
             space=composed.space,
-            sampler=config.study.sampler,
+            sampler="random" if single else config.study.sampler,  # a single trial leaves nothing to sample
             seed=config.study.seed,
         )
         recovered = ledger.recover()
         done = len(ledger.view().counted())
         total = done + 1 if single else config.study.n_trials
         ledger.set_facts(
-            config=_shareable(composed),
+            config={"sweep": composed.sweep, **shareable(composed)},
             search_space=dict(config.search_space),
             provenance=bench.provenance(),
             n_trials=total,
@@ -88,14 +69,14 @@ def _go(console: Console, composed: Composed, name: str, *, single: bool) -> Non
                 composed.values,
                 total,
                 display,
-                overrides=_reproducing(composed),
+                overrides=reproducing(composed),
                 fixed=composed.fixed() if single else {},
                 told=publisher.trial,
             )
     except KeyboardInterrupt:
         publisher.study(active=False)
         kept = "It is kept" if single else "The study is kept; the same command continues it"
-        console.print(f"\nInterrupted. {kept}. What there is so far: adapter-sweep report {name}")
+        console.print(f"\nInterrupted. {kept}. What there is so far: adapter-sweep report {name}{_where(results_dir)}")
         raise
     _close(console, ledger, publisher, results_dir, single=single)
 
@@ -122,14 +103,20 @@ def _close(console: Console, ledger: Ledger, publisher: "_Publisher", results_di
     console.print(
         f"Tables      {paths.trials_csv}, {paths.front_csv.name}, {paths.front_json.name}, {paths.front_png.name}"
     )
-    where = "" if results_dir == Path("results") else f" results_dir={results_dir}"
     if publisher.on:
-        console.print(f"Compare     adapter-sweep ui{where}")
+        console.print(f"Compare     {publisher.server or 'adapter-sweep ui' + _where(results_dir)}")
     if not view.in_state(TrialState.COMPLETE):
         reasons = {t.reason for t in view.trials if t.reason}
         raise AdapterSweepError("no trial was completed: " + "; ".join(sorted(reasons)[:3]))
     if single and view.trials[-1].state is not TrialState.COMPLETE:
         raise AdapterSweepError(f"the trial was {view.trials[-1].state}: {view.trials[-1].reason}")
+
+
+def _where(results_dir: Path) -> str:
+    """What a further command on the study needs, where its results are not in the usual place."""
+    if results_dir == Path("results"):
+        return ""
+    return " " + shlex.quote(f"results_dir={quoted(str(results_dir))}")
 
 
 class _Publisher:
@@ -139,12 +126,18 @@ class _Publisher:
         self._ledger = ledger
         self._console = console
         self._warned = False
+        self._own_store = uri is not None
         self._tracker = Tracker(results_dir, ledger.name, uri) if enabled else None
 
     @property
     def on(self) -> bool:
         """Whether MLflow shows the study."""
         return self._tracker is not None
+
+    @property
+    def server(self) -> str | None:
+        """The address of the user's own store; None where it is that of the results folder."""
+        return self._tracker.shown_uri if self._tracker is not None and self._own_store else None
 
     def study(self, *, active: bool) -> None:
         """The parent run."""
@@ -188,34 +181,3 @@ class _Publisher:
                 f"warning: MLflow: {error}. The ledger keeps every trial; the same `run` sends what was missed."
             )
         self._warned = True
-
-
-def _study_name(composed: Composed, prefix: str = "") -> str:
-    """The study's name: the user's, or the sweep's (else the task's), with what no folder can hold replaced."""
-    base = composed.sweep or composed.config.task.name
-    return composed.config.study.name or prefix + re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-.")[:80]
-
-
-def _definition(composed: Composed, bench: Bench, *, single: bool) -> dict[str, Any]:
-    """What makes two trials of a study comparable; a study is never continued with another."""
-    around = (*_AROUND, "method", "train", "latency", "budget") if single else _AROUND
-    kept = {key: value for key, value in composed.values.items() if key not in around}
-    return {
-        **kept,
-        "model_fingerprint": bench.backbone.fingerprint,
-        "data_fingerprint": bench.data.fingerprint,
-    }
-
-
-def _shareable(composed: Composed) -> dict[str, Any]:
-    """The configuration as it may be shown: no password in a URL."""
-    values = deepcopy(composed.values)
-    for section, key in (("study", "storage"), ("tracking", "uri")):
-        if values[section][key]:
-            values[section][key] = mask_credentials(values[section][key])
-    return {"sweep": composed.sweep, **values}
-
-
-def _reproducing(composed: Composed) -> tuple[str, ...]:
-    """The overrides that `adapter-sweep trial` needs beside a trial's own parameters."""
-    return tuple(text for text in composed.overrides if text.lstrip("+~").split("=")[0].split(".")[0] not in _AROUND)

@@ -1,6 +1,7 @@
 """The configuration: typed, range-checked, every problem reported at once."""
 
-from adapter_sweep.config.schema import SweepConfig, validate, with_params
+from adapter_sweep.config.check import validate, with_params
+from adapter_sweep.config.schema import SweepConfig
 from adapter_sweep.config.space import Choices, Dimension, FloatRange, IntRange, parse_dimension
 
 __all__ = [

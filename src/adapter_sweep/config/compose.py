@@ -1,6 +1,8 @@
 """From overrides in Hydra's grammar to a checked configuration. Hydra composes, and nothing more."""
 
 import difflib
+import math
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,20 +13,20 @@ from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
 
-from adapter_sweep.config.schema import SweepConfig, validate, with_params
+from adapter_sweep.config.check import validate, with_params
+from adapter_sweep.config.schema import SweepConfig
 from adapter_sweep.config.space import Choices, Dimension, IntRange, grid_points, parse_space
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import ParamValue
 
-__all__ = ["Composed", "compose", "options"]
+__all__ = ["Composed", "compose", "options", "quoted"]
 
-_GROUPS = ("backbone", "task", "method", "train", "latency", "tracking")
-_SEARCHED = ("method.", "train.")
+_GROUPS = ("backbone", "task", "method", "train", "latency", "tracking", "sweep")
+_SEARCHED = ("method", "train")
 _NOT_SEARCHED = ("method.kind", "train.threads", "train.precision", "train.device")
 
 
@@ -34,31 +36,60 @@ class Composed:
 
     Attributes:
         config: typed and range-checked.
-        values: the same as plain values, resolved.
         space: the search space, parsed; empty where nothing is searched.
-        overrides: the user's overrides less those that are ranges: with a trial's parameters they reproduce it.
+        ranges: those of the space that the user's overrides gave, as written.
+        overrides: the user's other overrides: with a trial's parameters they reproduce it.
         sweep: the sweep's name; None where there is none.
     """
 
     config: SweepConfig
-    values: dict[str, Any]
     space: dict[str, Dimension]
+    ranges: dict[str, str]
     overrides: tuple[str, ...]
     sweep: str | None
 
-    def without_space(self) -> "Composed":
-        """The same with nothing searched: one configuration."""
-        values = {**self.values, "search_space": {}}
-        return replace(self, config=validate(values), values=values, space={})
+    @property
+    def values(self) -> dict[str, Any]:
+        """The configuration as plain values."""
+        return self.config.model_dump()
+
+    def for_sweep(self) -> "Composed":
+        """The same, where there is something to search.
+
+        Raises:
+            UserInputError: there is nothing.
+        """
+        if not self.space:
+            raise UserInputError(
+                "search_space: nothing to search; give a range, e.g. method.width=choice(8,64), or use: "
+                "adapter-sweep trial"
+            )
+        return self
+
+    def for_trial(self) -> "Composed":
+        """The same as one configuration: what a sweep searches stands at its defaults.
+
+        Raises:
+            UserInputError: the user gave a range.
+        """
+        if self.ranges:
+            raise UserInputError(
+                *(
+                    f"{key}={text}: a trial takes one value for each key; to search a range use: adapter-sweep run"
+                    for key, text in self.ranges.items()
+                )
+            )
+        return replace(self, config=self.config.model_copy(update={"search_space": {}}), space={})
 
     def fixed(self) -> dict[str, ParamValue]:
         """What the overrides fix of the keys that can be searched."""
+        values = self.values
         fixed: dict[str, ParamValue] = {}
         for text in self.overrides:
             key = text.partition("=")[0].lstrip("+")
-            if key.startswith(_SEARCHED) and key not in _NOT_SEARCHED:
-                section, name = key.split(".", 1)
-                fixed[key] = self.values[section][name]
+            section, _, name = key.partition(".")
+            if section in _SEARCHED and name and key not in _NOT_SEARCHED:
+                fixed[key] = values[section][name]
         return fixed
 
 
@@ -66,8 +97,8 @@ def compose(overrides: list[str], *, config_dir: Path | None = None, default_swe
     """Compose and check a configuration.
 
     Args:
-        overrides: in Hydra's override grammar; a range (`method.width=choice(8,64)`) joins the search space, and a
-            fixed value takes its key out of it.
+        overrides: in Hydra's override grammar; of two for one key the last holds. A range
+            (`method.width=choice(8,64)`) joins the search space, and a fixed value takes its key out of it.
         config_dir: the user's own configuration, searched before the shipped one (and its `sweeps/` before `./sweeps`
             and the shipped sweeps).
         default_sweep: the sweep where the overrides name none.
@@ -78,29 +109,27 @@ def compose(overrides: list[str], *, config_dir: Path | None = None, default_swe
     if config_dir is not None and not config_dir.is_dir():
         raise UserInputError(f"--config-dir={config_dir}: no such directory")
     parsed, problems = _parse(overrides)
-    if problems:
+    wrong = _wrong_groups(parsed, config_dir)
+    if problems or wrong:
+        sound = [str(o.input_line) for key, o in parsed.items() if key.split(".")[0] not in wrong]
+        problems += wrong.values()
+        try:  # what is wrong in the rest is told at once too
+            compose(sound, config_dir=config_dir, default_sweep=None if "sweep" in wrong else default_sweep)
+        except UserInputError as error:
+            problems += error.problems
         raise UserInputError(*problems)
-    ranges = {o.key_or_group: _range_text(o) for o in parsed if o.is_sweep_override()}
-    fixed = [o for o in parsed if not o.is_sweep_override()]
-    groups = [o for o in fixed if o.key_or_group in (*_GROUPS, "sweep") and not o.is_delete()]
-    problems = _check_groups(groups, config_dir)
-    problems += [
-        f"{key}={text}: a group cannot be a range" for key, text in ranges.items() if key in (*_GROUPS, "sweep")
-    ]
-    if problems:
-        raise UserInputError(*problems)
-    chosen = next((str(o.value()) for o in reversed(groups) if o.key_or_group == "sweep"), default_sweep)
-    arguments = [_forced(o) for o in fixed if o not in groups]
-    arguments += [str(o.input_line) for o in groups if o.key_or_group != "sweep"]
+    ranges = {key: _text(o) for key, o in parsed.items() if o.is_sweep_override()}
+    fixed = {key: o for key, o in parsed.items() if key not in ranges}
+    chosen = _option(fixed["sweep"]) if "sweep" in fixed else default_sweep
+    arguments = [_argument(o) for key, o in fixed.items() if key != "sweep"]
     values = _compose(arguments, chosen, config_dir)
     space = values.get("search_space")
     if isinstance(space, dict):
-        pinned = {o.key_or_group for o in fixed}
-        values["search_space"] = {k: str(v) for k, v in space.items() if k not in pinned} | ranges
+        values["search_space"] = {str(k): str(v) for k, v in space.items() if k not in fixed} | ranges
     config = validate(values)
-    dimensions = _check_space(config, values)
-    kept = tuple(str(o.input_line) for o in fixed if o.key_or_group != "sweep")
-    return Composed(config, values, dimensions, (f"sweep={chosen}", *kept) if chosen else kept, chosen)
+    dimensions = _check_space(config)
+    kept = tuple(str(o.input_line) for key, o in fixed.items() if key != "sweep")
+    return Composed(config, dimensions, ranges, (f"sweep={quoted(chosen)}", *kept) if chosen else kept, chosen)
 
 
 def options(group: str, config_dir: Path | None = None) -> list[str]:
@@ -111,45 +140,80 @@ def options(group: str, config_dir: Path | None = None) -> list[str]:
     return sorted({path.stem for root in roots for path in (root / group).glob("*.yaml")})
 
 
-def _parse(overrides: list[str]) -> tuple[list[Override], list[str]]:
+def _parse(overrides: list[str]) -> tuple[dict[str, Override], list[str]]:
+    """The last override of each key, in the order they were given, and what cannot be one."""
     parser = OverridesParser.create()
-    parsed, problems = [], []
+    parsed: dict[str, Override] = {}
+    problems = []
     for text in overrides:
         try:
             override = parser.parse_override(text)
         except HydraException as error:
-            problems.append(f"{text!r}: {str(error).splitlines()[0]}; expected key=value in Hydra's override grammar")
+            problems.append(f"{text!r}: {_first_line(error)}; expected key=value in Hydra's override grammar")
             continue
-        if override.key_or_group.split(".")[0] in ("hydra", "search_space"):
+        key = override.key_or_group
+        if not key:
+            problems.append(f"{text!r}: the key is missing; expected key=value")
+        elif key.split(".")[0].split("/")[0] == "hydra":
+            problems.append(f"{text!r}: Hydra only composes here, so its own settings have no effect")
+        elif key.split(".")[0] == "search_space":
             problems.append(f"{text!r}: set the range of a key by the key itself, e.g. method.width=choice(8,64)")
-        elif override.is_delete() and not override.key_or_group.startswith("objectives."):
+        elif override.package is not None:
+            problems.append(f"{text!r}: a group has one place here; leave out @{override.package}")
+        elif override.is_delete() and not key.startswith("objectives."):
             problems.append(f"{text!r}: a key cannot be deleted; set it to null, or fix it: key=value")
         else:
-            parsed.append(override)
+            parsed.pop(key, None)
+            parsed[key] = override
     return parsed, problems
 
 
-def _range_text(override: Override) -> str:
+def _text(override: Override) -> str:
+    """The value as it was written."""
     return str(override.input_line).partition("=")[2]
 
 
-def _forced(override: Override) -> str:
+def _option(override: Override) -> str:
+    """A group's option as it was written: `007` is no number here."""
+    value = override.value()
+    return value if isinstance(value, str) else _text(override)
+
+
+def quoted(text: str) -> str:
+    """A text as Hydra's grammar reads it back; quoted unless it is plainly a word."""
+    word = re.fullmatch(r"[A-Za-z_./][A-Za-z0-9_./-]*", text) and text.lower() not in (
+        "true",
+        "false",
+        "null",
+        "nan",
+        "inf",
+    )
+    return text if word else QuotedString(text, Quote.single).with_quotes()
+
+
+def _argument(override: Override) -> str:
     """Let Hydra accept any key: the schema names the unknown ones, all at once and with what is near."""
+    if override.key_or_group in _GROUPS:
+        return f"{override.key_or_group}={quoted(_option(override))}"
     if override.is_delete():
         return str(override.input_line)
     return "++" + str(override.input_line).lstrip("+")
 
 
-def _check_groups(groups: list[Override], config_dir: Path | None) -> list[str]:
-    problems = []
-    for override in groups:
-        group, name = override.key_or_group, override.value()
+def _wrong_groups(parsed: dict[str, Override], config_dir: Path | None) -> dict[str, str]:
+    """What is wrong with the options chosen, by group."""
+    wrong = {}
+    for group in [key for key in parsed if key in _GROUPS]:
+        override = parsed[group]
         known = options(group, config_dir)
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
+        name = _option(override)
+        if override.is_sweep_override():
+            wrong[group] = f"{group}={name}: a group cannot be a range; allowed: {', '.join(known)}"
+        elif name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
-            problems.append(f"{group}={name}: there is no such {group}; {hint}allowed: {', '.join(known)}")
-    return problems
+            wrong[group] = f"{group}={name}: there is no such {group}; {hint}allowed: {', '.join(known)}"
+    return wrong
 
 
 def _shipped(folder: str) -> Path:
@@ -167,36 +231,48 @@ def _sweep_files(config_dir: Path | None) -> dict[str, Path]:
 
 
 def _compose(arguments: list[str], sweep: str | None, config_dir: Path | None) -> dict[str, Any]:
-    shipped = _shipped("conf")
+    """Hydra's work: the shipped configuration, the user's before it, the sweep and the arguments on top."""
+    main, primary = _shipped("conf"), "config"
     if config_dir is not None:
-        arguments = [*arguments, f"hydra.searchpath=[{shipped.as_uri()}]"]
-    main = config_dir.absolute() if config_dir is not None else shipped
+        shipped, main = main, config_dir.absolute()
+        if not (main / "config.yaml").is_file():
+            # Hydra wants the primary configuration there or in its store, before it looks at the search path.
+            primary = "shipped_config"
+            ConfigStore.instance().store(name=primary, node=OmegaConf.load(shipped / "config.yaml"))
+        # Not `as_uri()`: Hydra takes the path as it stands, without decoding it.
+        arguments = [*arguments, f"hydra.searchpath=[{QuotedString(f'file://{shipped}', Quote.single).with_quotes()}]"]
     if sweep is not None:
-        path = _sweep_files(config_dir)[sweep]
-        try:
-            node = OmegaConf.load(path)
-        except Exception as error:  # yaml has its own family of exceptions
-            raise UserInputError(f"{path}: not valid YAML: {_flat(error)}") from None
+        node = _read_sweep(_sweep_files(config_dir)[sweep])
         ConfigStore.instance().store(group="sweep", name=sweep, node=node, package="_global_")
-        arguments = [f"+sweep={sweep}", *arguments]
+        arguments = [f"+sweep={quoted(sweep)}", *arguments]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(main), version_base=hydra.__version__):
-            composed = hydra_compose("config", overrides=arguments)
+            composed = hydra_compose(primary, overrides=arguments)
             values: Any = OmegaConf.to_container(composed, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except Exception as error:  # Hydra, OmegaConf, YAML, the file system: all of it is about the user's files and words
         raise UserInputError(_flat(error)) from None
     result: dict[str, Any] = values
     return result
 
 
-def _check_space(config: SweepConfig, values: dict[str, Any]) -> dict[str, Dimension]:
+def _read_sweep(path: Path) -> DictConfig:
+    try:
+        node = OmegaConf.load(path)
+    except Exception as error:  # yaml has its own family of exceptions
+        raise UserInputError(f"{path}: not valid YAML: {_flat(error)}") from None
+    if not isinstance(node, DictConfig):
+        raise UserInputError(f"{path}: a sweep is a mapping with search_space, study, …; this is a list")
+    lists = [key for key in node if key in SweepConfig.model_fields and OmegaConf.is_list(node[key])]
+    if lists:
+        raise UserInputError(*(f"{path}: {key} is a mapping, key: value; not a list" for key in lists))
+    return node
+
+
+def _check_space(config: SweepConfig) -> dict[str, Dimension]:
     """Parse the search space and check points of it, the ends among them, against the schema."""
-    problems = [
-        f"search_space.{key}: only keys of method and train can be searched, not {', '.join(_NOT_SEARCHED)}"
-        for key in config.search_space
-        if not key.startswith(_SEARCHED) or key in _NOT_SEARCHED
-    ]
+    values = config.model_dump()
+    problems = [problem for key in config.search_space if (problem := _unsearchable(key, values))]
     if problems:
         raise UserInputError(*problems)
     space = parse_space(config.search_space)
@@ -208,9 +284,20 @@ def _check_space(config: SweepConfig, values: dict[str, Any]) -> dict[str, Dimen
                 problems += [f"search_space.{problem}" for problem in error.problems]
     if problems:
         raise UserInputError(*dict.fromkeys(problems))
-    if config.study.sampler == "grid" and space:
+    if config.study.sampler == "grid":
         grid_points(space)
     return space
+
+
+def _unsearchable(key: str, values: dict[str, Any]) -> str | None:
+    """Why a key cannot be searched; None where it can."""
+    keys = [f"{section}.{name}" for section in _SEARCHED for name in values[section]]
+    allowed = [name for name in keys if name not in _NOT_SEARCHED]
+    if key in allowed:
+        return None
+    near = difflib.get_close_matches(key, allowed, n=1) if key not in _NOT_SEARCHED else []
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"search_space.{key}: this key cannot be searched; {hint}allowed: {', '.join(allowed)}"
 
 
 def _probes(dimension: Dimension) -> tuple[ParamValue, ...]:
@@ -219,9 +306,12 @@ def _probes(dimension: Dimension) -> tuple[ParamValue, ...]:
     if isinstance(dimension, IntRange):
         return dimension.low, dimension.high
     # A point between the ends shows where whole numbers are wanted.
-    between = dimension.low + (dimension.high - dimension.low) / 2.7182818
-    return dimension.low, between, dimension.high
+    return dimension.low, dimension.low + (dimension.high - dimension.low) / math.e, dimension.high
 
 
 def _flat(error: BaseException) -> str:
     return " ".join(str(error).split())
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -5,6 +5,7 @@ and `tag(log, …)` around a range or an interval for a logarithmic scale.
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from adapter_sweep.records import ParamValue
 
 __all__ = ["Choices", "Dimension", "FloatRange", "IntRange", "grid_points", "parse_dimension", "parse_space"]
 
+_MAX_GRID_POINTS = 100_000
 _GRAMMAR = "choice(a, b), range(start, stop, step), interval(low, high), int(interval(…)) or tag(log, …) around one"
 
 
@@ -79,7 +81,8 @@ def parse_dimension(key: str, text: str) -> Dimension:
     try:
         value: Any = OverridesParser.create().parse_override(f"{key}={text}").value()
     except HydraException as error:
-        raise UserInputError(f"{where}: {str(error).splitlines()[0]}; allowed: {_GRAMMAR}") from None
+        cause = next(iter(str(error).splitlines()), "not of the grammar")
+        raise UserInputError(f"{where}: {cause}; allowed: {_GRAMMAR}") from None
     log = "log" in getattr(value, "tags", set())
     other = sorted(getattr(value, "tags", set()) - {"log"})
     if other:
@@ -99,7 +102,7 @@ def grid_points(space: Mapping[str, Dimension]) -> list[dict[str, ParamValue]]:
     """Every combination, the last dimension varying fastest.
 
     Raises:
-        UserInputError: a dimension has no finite list of values.
+        UserInputError: a dimension has no finite list of values, or there are too many points.
     """
     endless = [key for key, dimension in space.items() if isinstance(dimension, FloatRange) and dimension.step is None]
     if endless:
@@ -109,8 +112,22 @@ def grid_points(space: Mapping[str, Dimension]) -> list[dict[str, ParamValue]]:
                 for key in endless
             )
         )
+    count = math.prod(_count(dimension) for dimension in space.values())
+    if count > _MAX_GRID_POINTS:
+        raise UserInputError(
+            f"search_space: {count:,} points are too many for the grid sampler; at most {_MAX_GRID_POINTS:,}"
+        )
     values = [list(_values(dimension)) for dimension in space.values()]
     return [dict(zip(space, point, strict=True)) for point in itertools.product(*values)]
+
+
+def _count(dimension: Dimension) -> int:
+    if isinstance(dimension, Choices):
+        return len(dimension.values)
+    if isinstance(dimension, IntRange):
+        return (dimension.high - dimension.low) // dimension.step + 1
+    assert dimension.step is not None
+    return round((dimension.high - dimension.low) / dimension.step) + 1
 
 
 def _values(dimension: Dimension) -> Iterator[ParamValue]:
@@ -120,8 +137,8 @@ def _values(dimension: Dimension) -> Iterator[ParamValue]:
         yield from range(dimension.low, dimension.high + 1, dimension.step)
     else:
         assert dimension.step is not None
-        for i in range(round((dimension.high - dimension.low) / dimension.step) + 1):
-            yield dimension.low + i * dimension.step
+        for i in range(_count(dimension)):
+            yield min(dimension.low + i * dimension.step, dimension.high)
 
 
 def _choices(where: str, values: list[Any], log: bool) -> Choices:
@@ -143,17 +160,19 @@ def _range(where: str, start: float, stop: float, step: float, log: bool) -> Dim
         raise UserInputError(
             f"{where}: a range has an even step; for a logarithmic scale use tag(log, int(interval(…)))"
         )
+    if not (math.isfinite(start) and math.isfinite(stop) and math.isfinite(step)):
+        raise UserInputError(f"{where}: endless; start, stop and step must be finite numbers")
     if step <= 0 or start >= stop:
         raise UserInputError(f"{where}: empty; start must be below stop, and the step above 0")
     if isinstance(start, int) and isinstance(stop, int) and isinstance(step, int):
         return IntRange(start, start + (stop - 1 - start) // step * step, step)
-    count = 1
-    while start + count * step < stop - 1e-9 * abs(step):
-        count += 1
+    count = max(1, math.ceil((stop - start) / step - 1e-9))  # 0.1 + 0.2 is a little above 0.3
     return FloatRange(float(start), float(start + (count - 1) * step), float(step))
 
 
 def _interval(where: str, low: float, high: float, log: bool) -> Dimension:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise UserInputError(f"{where}: endless; both ends must be finite numbers")
     if not low < high:
         raise UserInputError(f"{where}: empty; the low end must be below the high end")
     if log and low <= 0:

@@ -1,86 +1,61 @@
 """The ledger: Optuna's storage, and the single source of truth for a study."""
 
 import json
+import math
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
 from filelock import FileLock
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from adapter_sweep.config import Dimension, with_params
+from adapter_sweep.config import Dimension, FloatRange, with_params
 from adapter_sweep.config.space import grid_points
-from adapter_sweep.errors import AdapterSweepError, UserInputError
+from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import Direction, ParamValue, StudyView, TrialState, TrialView
-from adapter_sweep.study.samplers import distributions, make_sampler
+from adapter_sweep.study.facts import PREFIX, facts_of, planned_params, state_of, study_view, trial_view
+from adapter_sweep.study.samplers import make_sampler, suggest, tidy
 from adapter_sweep.study.slots import Slot, is_abandoned
+from adapter_sweep.study.storage import ledger_errors, locks_folder, open_storage, sqlite_file, storage_url
 
 __all__ = ["CURVES_FILE", "Ledger", "open_storage", "storage_url"]
 
 CURVES_FILE = "curves.json"
-_PREFIX = "adapter_sweep:"
 _FOLDER = "trials"
-_ASK_LOCK = ".ask.lock"
-
-
-def storage_url(storage: str | None, results_dir: Path) -> str:
-    """The ledger's database URL: the user's, or SQLite in the results folder."""
-    return storage or f"sqlite:///{(results_dir / 'optuna.db').absolute()}"
-
-
-def open_storage(url: str, results_dir: Path) -> optuna.storages.RDBStorage:
-    """Open the ledger's database, creating and migrating it once, however many processes start together.
-
-    Raises:
-        UserInputError: the URL is not one SQLAlchemy understands, or its driver is not installed.
-        AdapterSweepError: the database cannot be opened. Neither names the URL's password.
-    """
-    try:
-        shown = make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        raise UserInputError(
-            "study.storage: not a database URL; expected e.g. sqlite:///file.db or postgresql://host/db"
-        ) from None
-    options: dict[str, Any] = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        results_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(results_dir / ".optuna.lock"):
-            return optuna.storages.RDBStorage(url, engine_kwargs=options)
-    except ImportError as error:
-        raise UserInputError(f"study.storage={shown}: its driver is not installed: {error}") from None
-    except PermissionError as error:
-        raise AdapterSweepError(f"results_dir={results_dir}: cannot be written: {error.strerror}") from None
-    except OSError as error:
-        raise AdapterSweepError(f"results_dir={results_dir}: cannot be used: {error.strerror}") from None
-    except (SQLAlchemyError, RuntimeError) as error:
-        cause = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise AdapterSweepError(f"study.storage={shown}: the ledger cannot be opened: {cause}") from None
+_RUNS_TOGETHER = 100  # so many MLflow run ids share a fact: a fact each would be read with every other, every time
 
 
 class Ledger:
     """One study in the ledger.
 
     Use `Ledger.start` to begin or continue a study, `Ledger.read` to look at one.
+
+    Guarantees: any number of processes may use one study at once. Those of one host never start more trials than there
+    are to be; a trial that died with its process is found by the next one that asks.
     """
 
     def __init__(
         self,
         study: optuna.Study,
+        url: str,
         results_dir: Path,
         space: Mapping[str, Dimension] | None = None,
-        grid: list[dict[str, ParamValue]] | None = None,
+        sampler: str = "random",
+        seed: int = 0,
     ) -> None:
         self._study = study
         self._space = dict(space or {})
-        self._grid = grid
+        self._sampler = sampler
+        self._seed = seed
+        self._grid = _shuffled_grid(self._space, seed) if sampler == "grid" else None
+        self._only_this_host = sqlite_file(url) is not None
+        self._locks = locks_folder(url, results_dir) / study.study_name
         self.folder = results_dir / study.study_name
 
     @classmethod
@@ -99,41 +74,45 @@ class Ledger:
         """Create the study, or open it where it exists.
 
         Raises:
-            UserInputError: a study of that name exists with another definition; says what differs.
+            UserInputError: a study of that name exists with another definition (says what differs), or is not ours.
+            AdapterSweepError: the database cannot be used.
         """
         storage = open_storage(url, results_dir)
-        study = optuna.create_study(
-            study_name=name, storage=storage, directions=list(objectives.values()), load_if_exists=True
-        )
-        ledger = cls(study, results_dir, space, _shuffled_grid(space, seed) if sampler == "grid" else None)
-        known = study.user_attrs.get(_PREFIX + "definition")
-        if known is None:
-            ledger.set_facts(definition=dict(definition), objectives=dict(objectives))
-        else:
-            ledger._refuse_changes(known, definition)
-        # The same seed at each start would suggest the first trials again.
-        study.sampler = make_sampler(sampler, seed + len(study.get_trials(deepcopy=False)))
+        wanted = json.loads(json.dumps(dict(definition)))  # as the ledger gives it back
+        with ledger_errors(f"study {name!r} cannot be opened"):
+            study = optuna.create_study(
+                study_name=name, storage=storage, directions=list(objectives.values()), load_if_exists=True
+            )
+            ledger = cls(study, url, results_dir, space, sampler, seed)
+            with ledger._locked():
+                known = study.user_attrs.get(PREFIX + "definition")
+                if known is None:
+                    ledger._adopt(wanted, objectives)
+                else:
+                    ledger._refuse_changes(known, wanted)
         ledger.folder.mkdir(parents=True, exist_ok=True)
         return ledger
 
     @classmethod
     def read(cls, name: str, *, url: str, results_dir: Path) -> "Ledger":
-        """Open a study that exists.
+        """Open a study that exists; makes no file.
 
         Raises:
             UserInputError: there is none of that name; lists those that exist.
+            AdapterSweepError: the database cannot be used.
         """
-        if (
-            url.startswith("sqlite")
-            and not (results_dir / "optuna.db").exists()
-            and url == storage_url(None, results_dir)
-        ):
-            raise UserInputError(f"{results_dir} holds no study; start one with: adapter-sweep run")
+        file = sqlite_file(url)
+        if file is not None and not file.exists():
+            raise UserInputError(f"{file.parent} holds no study; start one with: adapter-sweep run")
         storage = open_storage(url, results_dir)
-        names = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
-        if name not in names:
-            raise UserInputError(f"there is no study {name!r}; there are: {', '.join(sorted(names)) or 'none'}")
-        return cls(optuna.load_study(study_name=name, storage=storage), results_dir)
+        with ledger_errors(f"study {name!r} cannot be read"):
+            names = optuna.get_all_study_names(storage)
+            if name not in names:
+                raise UserInputError(f"there is no study {name!r}; there are: {', '.join(sorted(names)) or 'none'}")
+            study = optuna.load_study(study_name=name, storage=storage)
+            if PREFIX + "definition" not in study.user_attrs:
+                raise UserInputError(f"study {name!r} was not made by adapter-sweep")
+        return cls(study, url, results_dir)
 
     @property
     def name(self) -> str:
@@ -150,17 +129,25 @@ class Ledger:
         """The next trial, its parameters suggested, and the slot that marks it as worked on; None where all have begun.
 
         Asking and counting happen under one lock, so several processes never start more trials than there are to be.
+        Trials whose process died are queued again first, and do not count. Should suggesting fail or be interrupted,
+        the trial is marked as interrupted.
         """
-        with FileLock(self.folder / _ASK_LOCK):
-            trials = self._study.get_trials(deepcopy=False)
-            counted = sum(1 for t in trials if t.state != OptunaState.WAITING and _state(t).counts)
+        with self._locked():
+            self._recover()
+            trials = self._trials()
+            waiting = [t for t in trials if t.state == OptunaState.WAITING]
+            counted = sum(1 for t in trials if t.state != OptunaState.WAITING and state_of(t).counts)
             if counted >= n_trials:
                 return None
-            waiting = any(t.state == OptunaState.WAITING for t in trials)
             if self._grid is not None and not waiting and not self._enqueue_next_point(trials):
                 return None
-            trial = self._study.ask(distributions(self._space))
-            return trial, Slot(self.trial_folder(trial.number))
+            trial = self._study.ask()
+            with self._interrupted_on_error(trial):
+                slot = Slot(self._slot(trial.number))
+        with self._interrupted_on_error(trial, slot):
+            self._study.sampler = make_sampler(self._sampler, self._seed, trial.number)
+            suggest(trial, self._space)
+        return trial, slot
 
     def tell(
         self,
@@ -171,26 +158,36 @@ class Ledger:
         reason: str | None = None,
         constraints: Mapping[str, float] | None = None,
     ) -> TrialState:
-        """Record how a trial ended; returns its state, which is failed where an objective was not measured."""
+        """Record how a trial ended, and queue an interrupted one's configuration again.
+
+        A complete trial with an objective that was not measured, or is not finite, is recorded as failed. A trial that
+        has ended stays as it ended.
+
+        Returns:
+            The trial's state in the ledger.
+        """
         metrics = dict(metrics or {})
-        objectives: dict[str, Direction] = self._get("objectives")
-        missing = [name for name in objectives if name not in metrics]
+        objectives = self._objectives()
+        missing = [name for name in objectives if not math.isfinite(metrics.get(name, math.nan))]
         if state is TrialState.COMPLETE and missing:
             state, reason = TrialState.FAILED, f"not measured: {', '.join(missing)}"
-        self._attr(trial, "state", state)
+        try:
+            self._attr(trial, "state", state)
+        except UpdateFinishedTrialError:
+            return state_of(self._trials()[trial.number])
         self._attr(trial, "metrics", metrics)
         if reason is not None:
             self._attr(trial, "reason", reason)
         for name, over in (constraints or {}).items():
             trial.set_constraint(name, over)
+        if state is TrialState.INTERRUPTED:
+            self._queue_again(trial)  # before it is told, so that it is not lost should this process die in between
         if state is TrialState.COMPLETE:
             self._study.tell(trial, [metrics[name] for name in objectives])
         else:
             # Optuna's samplers learn a constraint from pruned trials, and nothing from failed ones.
             pruned = state in (TrialState.REFUSED, TrialState.PRUNED)
             self._study.tell(trial, state=OptunaState.PRUNED if pruned else OptunaState.FAIL)
-        if state is TrialState.INTERRUPTED and trial.params and trial.params.keys() == self._space.keys():
-            self._study.enqueue_trial(trial.params)
         return state
 
     def note(self, trial: optuna.Trial, **facts: object) -> None:
@@ -199,26 +196,29 @@ class Ledger:
             self._attr(trial, name, value)
 
     def recover(self) -> int:
-        """Mark the running trials whose process died as interrupted, and queue their configurations again."""
-        found = 0
-        with FileLock(self.folder / _ASK_LOCK):
-            for frozen in self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,)):
-                if is_abandoned(self.trial_folder(frozen.number), only_this_host=self._is_sqlite()):
-                    trial = optuna.Trial(self._study, frozen._trial_id)
-                    self.tell(trial, TrialState.INTERRUPTED, reason="its process ended without a word")
-                    found += 1
-        return found
+        """Mark the running trials whose process died as interrupted, and queue their configurations again.
+
+        Returns:
+            How many there were. Trials of other hosts are left alone.
+        """
+        with self._locked():
+            return self._recover()
 
     # -- facts beside the trials
 
     def latency(self, key: str) -> dict[str, float] | None:
         """The latency of an architecture, where it was measured before."""
-        found: dict[str, float] | None = self._study.user_attrs.get(f"{_PREFIX}latency:{key}")
+        found: dict[str, float] | None = self._fact(f"latency:{key}")
         return found
 
-    def keep_latency(self, key: str, metrics: Mapping[str, float]) -> None:
-        """Keep the latency of an architecture for every further trial of it."""
-        self._set(f"latency:{key}", dict(metrics))
+    def keep_latency(self, key: str, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Keep the latency of an architecture for every further trial of it; returns what is kept: the first one."""
+        with self._locked():
+            kept = self.latency(key)
+            if kept is None:
+                kept = dict(metrics)
+                self._set(f"latency:{key}", kept)
+        return kept
 
     def set_facts(self, **facts: object) -> None:
         """Write facts of the study: `config`, `search_space`, `n_trials`, `provenance`, `anchors`, `mlflow_run_id`."""
@@ -226,66 +226,53 @@ class Ledger:
             self._set(name, value)
 
     def set_mlflow_run(self, number: int, run_id: str) -> None:
-        """Write which MLflow run shows a trial. Optuna keeps a finished trial as it is, so the study holds it."""
-        self._set(f"mlflow_run:{number}", run_id)
+        """Write which MLflow run shows a trial. Optuna keeps a finished trial as it is, so the study holds it.
+
+        Should two hosts write at once, one's may be lost; the tracker then finds the run by its tags.
+        """
+        with self._locked():
+            name = f"mlflow_runs:{number // _RUNS_TOGETHER}"
+            self._set(name, {**(self._fact(name) or {}), str(number): run_id})
 
     # -- what others read
 
     def view(self) -> StudyView:
         """The study as it stands, without the trials' curves and configurations."""
-        facts = {k.removeprefix(_PREFIX): v for k, v in self._study.user_attrs.items() if k.startswith(_PREFIX)}
-        trials = [t for t in self._study.get_trials(deepcopy=False) if t.state != OptunaState.WAITING]
-        started = [t.datetime_start for t in trials if t.datetime_start]
-        return StudyView(
-            name=self.name,
-            objectives=facts["objectives"],
-            search_space=facts.get("search_space", {}),
-            n_trials=facts.get("n_trials", len(trials)),
-            trials=tuple(self._view_trial(t, facts) for t in trials),
-            created=_aware(min(started, default=None)),
-            config=facts.get("config", {}),
-            provenance=facts.get("provenance", {}),
-            anchors=facts.get("anchors", {}),
-            mlflow_run_id=facts.get("mlflow_run_id"),
-        )
+        return study_view(self.name, self.folder, facts_of(self._study.user_attrs), self._trials())
 
     def view_trial(self, number: int) -> TrialView:
-        """One trial with all there is of it: its curves, and its configuration."""
-        facts = {k.removeprefix(_PREFIX): v for k, v in self._study.user_attrs.items() if k.startswith(_PREFIX)}
-        frozen = next(t for t in self._study.get_trials(deepcopy=False) if t.number == number)
-        view = self._view_trial(frozen, facts)
-        config = with_params(facts.get("config", {}), view.params)
-        return replace(view, curves=self.curves(number), config=config)
+        """One trial with all there is of it: its curves, and its configuration.
 
-    def curves(self, number: int) -> dict[str, list[tuple[int, float]]]:
-        """The per-step values of a trial; empty where it kept none."""
-        path = self.trial_folder(number) / CURVES_FILE
-        if not path.is_file():
+        Raises:
+            IndexError: there is no such trial.
+        """
+        facts = facts_of(self._study.user_attrs)
+        view = trial_view(self._trials()[number], self.folder, facts)
+        config = with_params(facts["config"], view.params) if "config" in facts else {}
+        return replace(view, curves=self._curves(view), config=config)
+
+    def _curves(self, trial: TrialView) -> dict[str, list[tuple[int, float]]]:
+        # Only a complete trial wrote them: a file beside another is of a study that is no more.
+        path = self.trial_folder(trial.number) / CURVES_FILE
+        if trial.state is not TrialState.COMPLETE or not path.is_file():
             return {}
-        curves: dict[str, list[tuple[int, float]]] = {
+        return {
             name: [(int(step), float(value)) for step, value in points]
             for name, points in json.loads(path.read_text(encoding="utf-8")).items()
         }
-        return curves
-
-    def _view_trial(self, trial: FrozenTrial, facts: Mapping[str, Any]) -> TrialView:
-        attrs = {k.removeprefix(_PREFIX): v for k, v in trial.user_attrs.items()}
-        weights = attrs.get("weights_path")
-        return TrialView(
-            number=trial.number,
-            state=_state(trial),
-            params=dict(trial.params) or attrs.get("params", {}),
-            metrics=attrs.get("metrics", {}),
-            reason=attrs.get("reason"),
-            started=_aware(trial.datetime_start),
-            ended=_aware(trial.datetime_complete),
-            overrides=tuple(attrs.get("overrides", ())),
-            provenance=attrs.get("provenance", {}),
-            weights_path=str(self.folder / weights) if weights else None,
-            mlflow_run_id=facts.get(f"mlflow_run:{trial.number}"),
-        )
 
     # -- inside
+
+    def _adopt(self, definition: Mapping[str, Any], objectives: Mapping[str, Direction]) -> None:
+        """Make a study ours that has no definition yet: one just created, or left so by a process that died."""
+        directions = [direction.name.lower() for direction in self._study.directions]
+        if self._trials() or directions != list(objectives.values()):
+            raise UserInputError(
+                f"study {self.name!r} exists and was not made by adapter-sweep; "
+                "give this one a name of its own with study.name=NAME"
+            )
+        # The definition last: where it is, the rest is.
+        self.set_facts(objectives=dict(objectives), definition=dict(definition))
 
     def _refuse_changes(self, known: Mapping[str, Any], definition: Mapping[str, Any]) -> None:
         before, after = _flat(known), _flat(definition)
@@ -301,46 +288,93 @@ class Ledger:
                 *(f"  {change}" for change in changes),
             )
 
-    def _enqueue_next_point(self, trials: list[FrozenTrial]) -> bool:
+    def _recover(self) -> int:
+        found = 0
+        for frozen in self._trials():
+            if frozen.state == OptunaState.RUNNING and self._is_abandoned(frozen.number):
+                # Its process may have ended it after the trials were read: then it stays as it was told.
+                trial = optuna.Trial(self._study, frozen._trial_id)
+                told = self.tell(trial, TrialState.INTERRUPTED, reason="its process ended without a word")
+                found += told is TrialState.INTERRUPTED
+                self._slot(frozen.number).unlink(missing_ok=True)
+        return found
+
+    def _queue_again(self, trial: optuna.Trial) -> None:
+        trials = self._trials()
+        params = planned_params(trials[trial.number])
+        queued = any(t.user_attrs.get(PREFIX + "retry_of") == trial.number for t in trials)
+        if params and params.keys() == self._space.keys() and not queued:
+            self._enqueue(params, retry_of=trial.number)
+
+    def _enqueue_next_point(self, trials: Iterable[FrozenTrial]) -> bool:
         assert self._grid is not None
-        done = [dict(t.params) for t in trials]
-        point = next((p for p in self._grid if p not in done), None)
+        done = {_point(planned_params(trial)) for trial in trials}
+        point = next((p for p in self._grid if _point(p) not in done), None)
         if point is not None:
-            self._study.enqueue_trial(point)
+            self._enqueue(point)
         return point is not None
 
-    def _is_sqlite(self) -> bool:
-        storage: Any = self._study._storage
-        backend = getattr(storage, "_backend", storage)  # a study puts a cache around its storage
-        return bool(backend.engine.dialect.name == "sqlite")
+    def _enqueue(self, params: Mapping[str, ParamValue], **facts: object) -> None:
+        # What a queued trial is to have is told with it, or it would be lost should it die before it has it.
+        attrs = {PREFIX + name: value for name, value in {"params": dict(params), **facts}.items()}
+        self._study.enqueue_trial(dict(params), user_attrs=attrs)
+
+    @contextmanager
+    def _interrupted_on_error(self, trial: optuna.Trial, slot: Slot | None = None) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self.tell(trial, TrialState.INTERRUPTED, reason=f"not begun: {type(error).__name__}")
+            if slot is not None:
+                slot.close()
+            raise
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One at a time, among this host's processes."""
+        self._locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._locks / "study.lock"):
+            yield
+
+    def _slot(self, number: int) -> Path:
+        return self._locks / f"{number}.lock"
+
+    def _is_abandoned(self, number: int) -> bool:
+        return is_abandoned(self._slot(number), only_this_host=self._only_this_host)
+
+    def _trials(self) -> list[FrozenTrial]:
+        """By number, which is each one's position; not to be changed."""
+        return self._study.get_trials(deepcopy=False)
+
+    def _objectives(self) -> dict[str, Direction]:
+        objectives: dict[str, Direction] = self._fact("objectives")
+        return objectives
+
+    def _fact(self, name: str) -> Any:
+        return self._study.user_attrs.get(PREFIX + name)
 
     def _set(self, name: str, value: object) -> None:
-        self._study.set_user_attr(_PREFIX + name, value)
-
-    def _get(self, name: str) -> Any:
-        return self._study.user_attrs[_PREFIX + name]
+        self._study.set_user_attr(PREFIX + name, value)
 
     @staticmethod
     def _attr(trial: optuna.Trial, name: str, value: object) -> None:
-        trial.set_user_attr(_PREFIX + name, value)
-
-
-def _state(trial: FrozenTrial) -> TrialState:
-    told = trial.user_attrs.get(_PREFIX + "state")
-    if trial.state == OptunaState.RUNNING:
-        return TrialState.RUNNING
-    if told in (None, TrialState.RUNNING):
-        return {OptunaState.COMPLETE: TrialState.COMPLETE, OptunaState.PRUNED: TrialState.PRUNED}.get(
-            trial.state, TrialState.FAILED
-        )
-    return TrialState(told)
+        trial.set_user_attr(PREFIX + name, value)
 
 
 def _shuffled_grid(space: Mapping[str, Dimension], seed: int) -> list[dict[str, ParamValue]]:
     """Every point once; shuffled, so that a part of the grid is a fair sample of it."""
-    points = grid_points(space)
+    stepped = {key for key, dimension in space.items() if isinstance(dimension, FloatRange)}
+    points = [
+        {key: tidy(value) if key in stepped and isinstance(value, float) else value for key, value in point.items()}
+        for point in grid_points(space)
+    ]
     random.Random(seed).shuffle(points)
     return points
+
+
+def _point(params: Mapping[str, ParamValue]) -> tuple[tuple[str, str], ...]:
+    """Parameters as a key that tells 1 from True."""
+    return tuple(sorted((key, repr(value)) for key, value in params.items()))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -351,8 +385,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + str(key)] = value
     return flat
-
-
-def _aware(moment: datetime | None) -> datetime | None:
-    """Optuna keeps local time without a zone."""
-    return moment.astimezone() if moment else None

@@ -1,27 +1,35 @@
 """The loop: ask the ledger for a trial, run it, tell the ledger how it ended; until the study has its trials."""
 
 import json
+import logging
+import re
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import optuna
+from hydra.core.override_parser.types import Quote, QuotedString
+from optuna.exceptions import StorageInternalError
 
 from adapter_sweep.bench import Bench
 from adapter_sweep.config import validate, with_params
+from adapter_sweep.engine.training import Progress
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.records import ParamValue, TrialState, TrialView
 from adapter_sweep.study.ledger import CURVES_FILE, Ledger
+from adapter_sweep.study.storage import ledger_errors
 from adapter_sweep.trial import Outcome, TrialWatcher, run_trial
 
-__all__ = ["Watcher", "run_trials"]
+__all__ = ["ERROR_FILE", "Watcher", "run_trials"]
 
 ERROR_FILE = "error.txt"
+_log = logging.getLogger(__name__)
 
 
 class Watcher(TrialWatcher, Protocol):
-    """Whoever watches a study."""
+    """Whoever watches a study. What a watcher raises is logged once and costs no trial."""
 
     def begin(self, number: int, params: Mapping[str, ParamValue]) -> None:
         """A trial begins."""
@@ -51,24 +59,23 @@ def run_trials(
         watch: told of all that happens.
         overrides: what reproduces the study's fixed settings on the command line.
         fixed: parameters to show where nothing is searched.
-        told: called with each trial's number once the ledger has it.
+        told: called with each trial's number once the ledger has it; what it raises is logged once and costs no trial.
 
     Raises:
         KeyboardInterrupt: as it came; the running trial is marked interrupted and its configuration queued again.
+        AdapterSweepError: the ledger cannot be read or written; the running trial is queued again at the next start.
     """
-    while (asked := ledger.ask(n_trials)) is not None:
-        trial, slot = asked
-        try:
-            watch.begin(trial.number, trial.params or fixed or {})
-            if fixed and not trial.params:
-                ledger.note(trial, params=dict(fixed))
-            _run(ledger, bench, values, trial, watch, overrides)
-            told(trial.number)
-        except KeyboardInterrupt:
-            told(trial.number)
-            raise
-        finally:
-            slot.close()
+    careful = _Careful(watch, told)
+    with ledger_errors("the ledger failed; the same command continues the study once it is back"):
+        while (asked := ledger.ask(n_trials)) is not None:
+            trial, slot = asked
+            try:
+                with closing(slot):
+                    _run(ledger, bench, values, trial, careful, overrides, fixed or {})
+            except KeyboardInterrupt:
+                careful.told(trial.number)
+                raise
+            careful.told(trial.number)
 
 
 def _run(
@@ -78,16 +85,21 @@ def _run(
     trial: optuna.Trial,
     watch: Watcher,
     overrides: tuple[str, ...],
+    fixed: Mapping[str, ParamValue],
 ) -> None:
     """One trial, from its parameters to the ledger. Whatever goes wrong in it is its own end, not the study's."""
     folder = ledger.trial_folder(trial.number)
+    params = trial.params
     try:
+        watch.begin(trial.number, params or fixed)
         ledger.note(
             trial,
-            overrides=[*overrides, *(f"{key}={_literal(value)}" for key, value in trial.params.items())],
+            params=params or dict(fixed),
+            overrides=[*overrides, *(f"{key}={_literal(value)}" for key, value in params.items())],
             provenance=bench.provenance(),
         )
-        outcome = run_trial(validate(with_params(values, trial.params)), bench, ledger, folder, watch)
+        folder.mkdir(parents=True, exist_ok=True)
+        outcome = run_trial(validate(with_params(values, params)), bench, ledger, folder, watch)
         _keep(ledger, trial, outcome, folder)
         ledger.tell(
             trial,
@@ -99,10 +111,13 @@ def _run(
     except KeyboardInterrupt:
         ledger.tell(trial, TrialState.INTERRUPTED, reason="interrupted by the user")
         raise
+    except StorageInternalError:
+        raise
     except AdapterSweepError as error:
         ledger.tell(trial, TrialState.FAILED, reason=str(error))
     except Exception as error:  # torch, the file system, memory: the trial's end, with the whole story beside it
-        (folder / ERROR_FILE).write_text(traceback.format_exc(), encoding="utf-8")
+        with suppress(OSError):  # the disk may be what failed
+            (folder / ERROR_FILE).write_text(traceback.format_exc(), encoding="utf-8")
         ledger.tell(trial, TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
     watch.end(ledger.view_trial(trial.number))
 
@@ -116,7 +131,45 @@ def _keep(ledger: Ledger, trial: optuna.Trial, outcome: Outcome, folder: Path) -
 
 
 def _literal(value: ParamValue) -> str:
-    """A value as Hydra's override grammar reads it back: full precision for numbers."""
+    """A value as Hydra's override grammar reads it back: full precision for numbers, quotes around what needs them."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return repr(value) if isinstance(value, float) else str(value)
+    if not isinstance(value, str):
+        return repr(value)
+    plain = re.fullmatch(r"[A-Za-z_/][\w/.+-]*", value) and value.lower() not in ("null", "true", "false", "nan", "inf")
+    return value if plain else QuotedString(value, Quote.single).with_quotes()
+
+
+class _Careful:
+    """Passes on to a watcher what it is told; one that fails (a closed terminal, a full disk) is logged once."""
+
+    def __init__(self, watch: Watcher, told: Callable[[int], None]) -> None:
+        self._watch = watch
+        self._told = told
+        self._logged = False
+
+    def begin(self, number: int, params: Mapping[str, ParamValue]) -> None:
+        self._pass(self._watch.begin, number, params)
+
+    def stage(self, text: str) -> None:
+        self._pass(self._watch.stage, text)
+
+    def step(self, progress: Progress) -> None:
+        self._pass(self._watch.step, progress)
+
+    def epoch(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+        self._pass(self._watch.epoch, epoch, epochs, loss, accuracy)
+
+    def end(self, trial: TrialView) -> None:
+        self._pass(self._watch.end, trial)
+
+    def told(self, number: int) -> None:
+        self._pass(self._told, number)
+
+    def _pass(self, call: Callable[..., None], *args: object) -> None:
+        try:
+            call(*args)
+        except Exception:
+            if not self._logged:
+                _log.warning("whoever watches the study failed, and the study goes on", exc_info=True)
+            self._logged = True

@@ -1,4 +1,4 @@
-"""Who works on a trial: a lock in the trial's folder, which the operating system frees when its holder dies."""
+"""Who works on a trial: a locked file, which the operating system frees when its holder dies, however it dies."""
 
 import fcntl
 import os
@@ -6,31 +6,39 @@ from pathlib import Path
 
 __all__ = ["Slot", "is_abandoned"]
 
-_LOCK = ".working"
-
 
 class Slot:
-    """Marks a trial as worked on until it is closed or its process ends, however it ends."""
+    """Marks a trial as worked on until it is closed or its process ends.
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._descriptor = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o644)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+    Raises:
+        OSError: the file cannot be made or locked; nothing is left open.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
 
     def close(self) -> None:
-        """Nobody works on the trial any more."""
+        """Nobody works on the trial any more, and how it ended is in the ledger."""
+        self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
 
-def is_abandoned(folder: Path, *, only_this_host: bool) -> bool:
-    """Whether nobody works any more on a trial that was begun.
+def is_abandoned(path: Path, *, only_this_host: bool) -> bool:
+    """Whether nobody works any more on a trial that was begun and has not ended.
 
     Args:
-        folder: the trial's folder.
-        only_this_host: whether all workers are on this host; else a trial without a mark here may be another's.
+        path: the file of the trial's slot.
+        only_this_host: whether all workers are on this host; else a trial without a file here may be another's.
     """
     try:
-        descriptor = os.open(folder / _LOCK, os.O_RDWR)
+        descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return only_this_host
     try:

@@ -1,0 +1,46 @@
+"""What a study is: its name, what makes its trials comparable, and what may be shown of it."""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from adapter_sweep.config.compose import Composed
+from adapter_sweep.tracking import mask_credentials
+
+if TYPE_CHECKING:
+    from adapter_sweep.bench import Bench  # torch, which the commands that read do without
+
+__all__ = ["definition", "reproducing", "shareable", "study_name"]
+
+# What a trial's result does not depend on: it is no part of a study's definition or of a trial's command.
+_AROUND = ("study", "results_dir", "tracking")
+
+
+def study_name(composed: Composed, prefix: str = "") -> str:
+    """The study's name: the user's, or the sweep's (else the task's), with what no folder can hold replaced."""
+    base = composed.sweep or composed.config.task.name
+    return composed.config.study.name or prefix + (re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-.")[:80] or "sweep")
+
+
+def definition(composed: Composed, bench: "Bench", *, single: bool) -> dict[str, Any]:
+    """What makes two trials of a study comparable; a study is never continued with another."""
+    around = (*_AROUND, "method", "train", "latency", "budget") if single else _AROUND
+    kept = {key: value for key, value in composed.values.items() if key not in around}
+    return {
+        **kept,
+        "model_fingerprint": bench.backbone.fingerprint,
+        "data_fingerprint": bench.data.fingerprint,
+    }
+
+
+def shareable(composed: Composed) -> dict[str, Any]:
+    """The configuration as it may be shown: no password in a URL."""
+    values = composed.values
+    for section, key in (("study", "storage"), ("tracking", "uri")):
+        if values[section][key]:
+            values[section][key] = mask_credentials(values[section][key])
+    return values
+
+
+def reproducing(composed: Composed) -> tuple[str, ...]:
+    """The overrides that `adapter-sweep trial` needs beside a trial's own parameters."""
+    return tuple(text for text in composed.overrides if text.lstrip("+~").split("=")[0].split(".")[0] not in _AROUND)

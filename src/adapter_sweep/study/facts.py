@@ -1,0 +1,81 @@
+"""How the ledger's facts lie in Optuna's studies and trials, and the views made of them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from adapter_sweep.records import ParamValue, StudyView, TrialState, TrialView
+
+__all__ = ["PREFIX", "facts_of", "planned_params", "state_of", "study_view", "trial_view"]
+
+PREFIX = "adapter_sweep:"  # of our names among the user attributes
+_RUNS = "mlflow_runs:"
+
+_UNTOLD = {OptunaState.COMPLETE: TrialState.COMPLETE, OptunaState.PRUNED: TrialState.PRUNED}
+
+
+def facts_of(user_attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Our facts among a study's or a trial's attributes, under our names; `mlflow_runs` is number -> run id."""
+    facts = {name.removeprefix(PREFIX): value for name, value in user_attrs.items() if name.startswith(PREFIX)}
+    groups = [facts.pop(name) for name in list(facts) if name.startswith(_RUNS)]
+    return {**facts, "mlflow_runs": {number: run for group in groups for number, run in group.items()}}
+
+
+def state_of(trial: FrozenTrial) -> TrialState:
+    """How a trial that was begun stands."""
+    told = trial.user_attrs.get(PREFIX + "state")
+    if trial.state == OptunaState.RUNNING:  # told, perhaps, but not yet ended
+        return TrialState.RUNNING
+    return _UNTOLD.get(trial.state, TrialState.FAILED) if told is None else TrialState(told)
+
+
+def planned_params(trial: FrozenTrial) -> dict[str, ParamValue]:
+    """A trial's parameters: those it has, else those it is to have."""
+    planned: dict[str, ParamValue] = dict(trial.user_attrs.get(PREFIX + "params", {}))
+    return planned | trial.params
+
+
+def study_view(name: str, folder: Path, facts: Mapping[str, Any], trials: Sequence[FrozenTrial]) -> StudyView:
+    """A study's facts and trials as the contract has them; trials that wait in the queue are not shown."""
+    begun = [trial for trial in trials if trial.state != OptunaState.WAITING]
+    started = [trial.datetime_start for trial in begun if trial.datetime_start]
+    return StudyView(
+        name=name,
+        objectives=facts["objectives"],
+        search_space=facts.get("search_space", {}),
+        n_trials=facts.get("n_trials", len(begun)),
+        trials=tuple(trial_view(trial, folder, facts) for trial in begun),
+        created=_aware(min(started, default=None)),
+        config=facts.get("config", {}),
+        provenance=facts.get("provenance", {}),
+        anchors=facts.get("anchors", {}),
+        mlflow_run_id=facts.get("mlflow_run_id"),
+    )
+
+
+def trial_view(trial: FrozenTrial, folder: Path, facts: Mapping[str, Any]) -> TrialView:
+    """A trial as the contract has it, without what lies in files."""
+    own = facts_of(trial.user_attrs)
+    weights = own.get("weights_path")
+    return TrialView(
+        number=trial.number,
+        state=state_of(trial),
+        params=planned_params(trial),
+        metrics=own.get("metrics", {}),
+        reason=own.get("reason"),
+        started=_aware(trial.datetime_start),
+        ended=_aware(trial.datetime_complete),
+        overrides=tuple(own.get("overrides", ())),
+        provenance=own.get("provenance", {}),
+        weights_path=str(folder / weights) if weights else None,
+        mlflow_run_id=facts["mlflow_runs"].get(str(trial.number)),
+    )
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    """Optuna keeps local time without a zone."""
+    return moment.astimezone() if moment else None

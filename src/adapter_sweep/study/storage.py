@@ -1,0 +1,107 @@
+"""The ledger's database: opening it, and where the processes that share it find each other's locks."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from adapter_sweep.errors import AdapterSweepError, UserInputError
+
+__all__ = ["ledger_errors", "locks_folder", "open_storage", "sqlite_file", "storage_url"]
+
+
+def storage_url(storage: str | None, results_dir: Path) -> str:
+    """The ledger's database URL: the user's, or SQLite in the results folder."""
+    return storage or f"sqlite:///{(results_dir / 'optuna.db').absolute()}"
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite database; None for a server's database, and for one in memory."""
+    parsed = _parse(url)
+    database = parsed.database or ""
+    named = parsed.get_backend_name() == "sqlite" and database and not database.startswith((":memory:", "file:"))
+    return Path(database).absolute() if named else None
+
+
+def locks_folder(url: str, results_dir: Path) -> Path:
+    """Where the locks are that the processes of a ledger share.
+
+    They lie beside an SQLite file, because all who use it are on its host, whatever results folder each has. Users of a
+    server's database may be on many hosts, so there each host has its own.
+    """
+    file = sqlite_file(url)
+    return file.with_name(f".{file.name}.locks") if file else results_dir / f".{socket.gethostname()}.locks"
+
+
+def open_storage(url: str, results_dir: Path) -> optuna.storages.RDBStorage:
+    """Open the ledger's database, creating and migrating it once, however many processes of this host start together.
+
+    Raises:
+        UserInputError: the URL is not one SQLAlchemy understands, its driver is not installed, or its folder is not
+            there.
+        AdapterSweepError: the database cannot be opened. Neither names the URL's password.
+    """
+    # A query may hold a password, too.
+    shown = _parse(url).set(query={}).render_as_string(hide_password=True)
+    options: dict[str, Any] = {"connect_args": {"timeout": 60}} if _is_sqlite(url) else {}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with _folder_errors(results_dir):
+        results_dir.mkdir(parents=True, exist_ok=True)
+    file = sqlite_file(url)
+    if file and not file.parent.is_dir():
+        raise UserInputError(f"study.storage={shown}: there is no folder {file.parent}")
+    locks = locks_folder(url, results_dir)
+    try:
+        with _folder_errors(locks.parent):
+            locks.mkdir(exist_ok=True)
+            with FileLock(locks / "storage.lock"), ledger_errors(f"study.storage={shown}: the ledger cannot be opened"):
+                return optuna.storages.RDBStorage(url, engine_kwargs=options)
+    except (ImportError, NoSuchModuleError) as error:
+        raise UserInputError(f"study.storage={shown}: its driver is not installed: {error}") from None
+    except RuntimeError as error:  # a database of another version of Optuna
+        raise AdapterSweepError(f"study.storage={shown}: the ledger cannot be opened: {_cause(error)}") from None
+
+
+@contextlib.contextmanager
+def ledger_errors(doing: str) -> Iterator[None]:
+    """Turn what a database raises into an AdapterSweepError of one line, which begins with `doing`."""
+    try:
+        yield
+    except NoSuchModuleError:
+        raise
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise AdapterSweepError(f"{doing}: {_cause(error)}") from None
+
+
+@contextlib.contextmanager
+def _folder_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise AdapterSweepError(f"{folder}: cannot be written: {error.strerror}") from None
+
+
+def _cause(error: BaseException) -> str:
+    """The driver's own words, which Optuna and SQLAlchemy each wrap in theirs."""
+    if isinstance(error, optuna.exceptions.StorageInternalError) and error.__cause__ is not None:
+        error = error.__cause__
+    return str(getattr(error, "orig", None) or error).splitlines()[0]
+
+
+def _parse(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        raise UserInputError(
+            "study.storage: not a database URL; expected e.g. sqlite:///file.db or postgresql://host/db"
+        ) from None
+
+
+def _is_sqlite(url: str) -> bool:
+    return _parse(url).get_backend_name() == "sqlite"

@@ -1,0 +1,231 @@
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from ledgers import start
+
+from adapter_sweep.config.space import parse_space
+from adapter_sweep.engine.saving import load_adapted
+from adapter_sweep.errors import AdapterSweepError, GuardError
+from adapter_sweep.records import TrialState
+from adapter_sweep.study import loop
+from adapter_sweep.study.ledger import Ledger
+from adapter_sweep.study.loop import ERROR_FILE, run_trials
+from toy_bench import Watch, toy_bench, toy_data, toy_values, undisturbed
+
+SPACE = {"method.width": "int(interval(2, 9))", "train.lr": "tag(log, interval(1e-3, 1e-2))"}
+OBJECTIVES = {"accuracy": "maximize", "trainable_params": "minimize", "latency_ratio": "minimize"}
+
+
+class Room:
+    """A study on the toy bench."""
+
+    def __init__(self, tiny_bert: Path, folder: Path) -> None:
+        self.bench = toy_bench(tiny_bert)
+        self.values = toy_values(tiny_bert)
+        self.values["train"]["epochs"] = 1
+        self.folder = folder
+        self.ledger = self.open()
+        self.ledger.set_facts(config=self.values)
+        self.watch = Watch()
+        self.told: list[int] = []
+
+    def open(self, **changes: Any) -> Ledger:
+        return start(self.folder, SPACE, objectives=OBJECTIVES, **changes)
+
+    def run(self, n_trials: int, **options: Any) -> list[TrialState]:
+        told = options.pop("told", self.told.append)
+        run_trials(self.ledger, self.bench, self.values, n_trials, self.watch, told=told, **options)
+        return self.states()
+
+    def states(self) -> list[TrialState]:
+        return [trial.state for trial in self.ledger.view().trials]
+
+    def break_at(self, wanted: str, error: BaseException) -> None:
+        """Raise once, when the watcher is told of an event."""
+        events: Iterator[BaseException] = iter([error])
+
+        def at(event: str) -> None:
+            if event == wanted and (found := next(events, None)) is not None:
+                raise found
+
+        self.watch.at = at
+
+
+@pytest.fixture
+def room(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Room]:
+    with undisturbed(monkeypatch, tmp_path):
+        yield Room(tiny_bert, tmp_path)
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
+    """Make one of the loop's own functions raise at its first call."""
+    real: Callable[..., Any] = getattr(loop, name)
+    calls = itertools.count()
+
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == 0:
+            raise error
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(loop, name, broken)
+
+
+def test_a_study_gets_its_trials_and_no_more(room: Room) -> None:
+    assert room.run(2, overrides=("task.split_seed=3",)) == [TrialState.COMPLETE] * 2
+    room.run(2)
+    assert room.told == [0, 1]
+    assert [number for number, _ in room.watch.begun] == [0, 1]
+    assert [trial.number for trial in room.watch.ended] == [0, 1]
+    for trial in room.watch.ended:
+        width, lr = trial.params["method.width"], trial.params["train.lr"]
+        assert trial.overrides == ("task.split_seed=3", f"method.width={width}", f"train.lr={lr!r}")
+        assert trial.config["method"]["width"] == width  # type: ignore[index]
+        assert trial.provenance == room.bench.provenance()
+        assert len(trial.curves["accuracy"]) == 1
+        assert trial.weights_path is not None
+        model, _ = load_adapted(room.bench.backbone, Path(trial.weights_path).parent)
+        assert model.count_params().total == trial.metrics["trainable_params"]
+        assert sorted(p.name for p in room.ledger.trial_folder(trial.number).iterdir()) == ["adapter", "curves.json"]
+
+
+def test_a_single_trial_shows_its_fixed_parameters(room: Room, tmp_path: Path) -> None:
+    room.ledger = start(tmp_path, {}, name="single", objectives=OBJECTIVES)
+    room.run(1, fixed={"method.width": 4})
+    assert room.watch.begun == [(0, {"method.width": 4})]
+    (trial,) = room.ledger.view().trials
+    assert (trial.state, dict(trial.params), trial.overrides) == (TrialState.COMPLETE, {"method.width": 4}, ())
+
+
+def test_over_budget_trials_are_refused_and_the_sampler_is_told(room: Room) -> None:
+    room.values["budget"]["max_trainable_params"] = 10
+    assert room.run(2) == [TrialState.REFUSED] * 2
+    assert all(trial.constraints["trainable_params"] > 0 for trial in room.ledger._study.trials)
+    assert all(trial.metrics.keys() >= {"trainable_params"} for trial in room.watch.ended)
+
+
+def test_a_guard_fails_its_trial_alone(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_once(monkeypatch, "run_trial", GuardError("the loss is nan at step 1"))
+    assert room.run(2) == [TrialState.FAILED, TrialState.COMPLETE]
+    assert room.ledger.view().trials[0].reason == "the loss is nan at step 1"
+    assert not (room.ledger.trial_folder(0) / ERROR_FILE).exists()
+
+
+def test_a_configuration_that_cannot_be_is_that_trials_end(room: Room) -> None:
+    room.values["train"]["max_length"] = 1000
+    assert room.run(1) == [TrialState.FAILED]
+    assert "takes at most 64 tokens" in str(room.ledger.view().trials[0].reason)
+
+
+def test_whatever_goes_wrong_fails_its_trial_alone_and_is_kept(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_once(monkeypatch, "run_trial", MemoryError("no more"))
+    assert room.run(2) == [TrialState.FAILED, TrialState.COMPLETE]
+    assert room.ledger.view().trials[0].reason == "MemoryError: no more"
+    assert "Traceback" in (room.ledger.trial_folder(0) / ERROR_FILE).read_text()
+
+
+def test_a_full_disk_fails_the_trial_even_where_the_error_cannot_be_kept(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_once(monkeypatch, "_keep", OSError(28, "No space left on device"))
+    (room.ledger.trial_folder(0) / ERROR_FILE).mkdir(parents=True)  # so that it cannot be written, even as root
+    assert room.run(2) == [TrialState.FAILED, TrialState.COMPLETE]
+    assert room.ledger.view().trials[0].reason == "OSError: [Errno 28] No space left on device"
+
+
+@pytest.mark.parametrize("where", ["begin", "stage", "step", "epoch", "end", "told"])
+def test_a_watcher_that_fails_costs_no_trial_and_is_logged_once(
+    room: Room, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise BrokenPipeError
+
+    if where == "told":
+        room.run(1, told=broken)
+    else:
+        setattr(room.watch, where, broken)
+        room.run(1)
+    assert room.states() == [TrialState.COMPLETE]
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+@pytest.mark.parametrize("event", ["begin", "measuring latency", "step", "scoring", "saving"])
+def test_ctrl_c_marks_the_trial_and_queues_it_again(room: Room, event: str) -> None:
+    room.break_at(event, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        room.run(1)
+    (trial,) = room.ledger.view().trials
+    assert (trial.state, trial.reason) == (TrialState.INTERRUPTED, "interrupted by the user")
+    assert room.told == [0]
+    room.ledger = room.open()
+    assert room.ledger.recover() == 0
+    assert room.run(1) == [TrialState.INTERRUPTED, TrialState.COMPLETE]
+    assert room.ledger.view().trials[1].params == trial.params
+    assert room.ledger._study.trials[1].state == optuna.trial.TrialState.COMPLETE
+
+
+def test_ctrl_c_after_the_ledger_was_told_leaves_the_trial_complete(room: Room) -> None:
+    room.break_at("end", KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        room.run(2)
+    assert room.states() == [TrialState.COMPLETE]
+    assert room.run(2) == [TrialState.COMPLETE] * 2
+
+
+def test_a_ledger_that_fails_ends_the_run_and_loses_nothing(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise optuna.exceptions.StorageInternalError from OSError(28, "disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.storages.RDBStorage, "set_trial_state_values", full)
+        with pytest.raises(AdapterSweepError, match=r"the ledger failed; the same command continues.*disk full"):
+            room.run(1)
+    assert room.states() == [TrialState.RUNNING]
+    assert room.run(1) == [TrialState.INTERRUPTED, TrialState.COMPLETE]
+
+
+def test_no_descriptor_is_left_open(room: Room) -> None:
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("counts open files in /proc")
+    room.run(2)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    room.run(5)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        False,
+        3,
+        -1,
+        1e-05,
+        0.1 + 0.2,
+        "both",
+        "a b",
+        "a,b",
+        "it's",
+        "back\\slash",
+        "1e3",
+        "true",
+        "a=b",
+    ],
+)
+def test_overrides_read_back_as_the_value(value: Any) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    read = OverridesParser.create().parse_override(f"key={loop._literal(value)}").value()
+    read = getattr(read, "text", read)
+    assert (type(read), read) == (type(value), value)
+
+
+def test_the_toy_is_what_it_says() -> None:
+    data = toy_data()
+    assert (len(data.train), len(data.validation)) == (48, 16)
+    assert list(parse_space(SPACE)) == list(SPACE)

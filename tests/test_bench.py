@@ -1,0 +1,120 @@
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, RobertaConfig, RobertaModel
+
+from adapter_sweep import bench as bench_module
+from adapter_sweep.bench import _usable_positions, load_task, open_bench
+from adapter_sweep.errors import UserInputError
+from adapter_sweep.provenance import physical_cores
+from adapter_sweep.records import ParamValue
+from toy_bench import toy_bench, toy_config, undisturbed
+
+TINY = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8, "vocab_size": 9}
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with undisturbed(monkeypatch, tmp_path):
+        yield
+
+
+def settings(tiny_bert: Path, toy_csv: Path, **params: ParamValue) -> object:
+    return toy_config(tiny_bert, task__path=str(toy_csv), **params)
+
+
+def test_a_bench_is_opened_as_configured(tiny_bert: Path, toy_csv: Path) -> None:
+    bench = open_bench(settings(tiny_bert, toy_csv, train__threads=2))
+    assert (bench.threads, torch.get_num_threads()) == (2, 2)
+    assert bench.device == torch.device("cpu")
+    assert sorted(bench.data.label_names) == ["neg", "pos"]
+    assert bench.data.fingerprint == load_task(bench.config).fingerprint
+    facts = bench.provenance()
+    assert facts["threads"] == "2"
+    assert facts["precision"] == "fp32"
+    assert facts["device"].startswith("cpu: ")
+    assert facts["model"] == str(tiny_bert)
+    assert (facts["data_fingerprint"], facts["model_fingerprint"]) == (
+        bench.data.fingerprint,
+        bench.backbone.fingerprint,
+    )
+    assert all(isinstance(value, str) for value in facts.values())
+
+
+def test_all_physical_cores_unless_set(tiny_bert: Path, toy_csv: Path) -> None:
+    assert open_bench(settings(tiny_bert, toy_csv, train__threads=None)).threads == physical_cores()
+
+
+def test_a_device_that_is_not_there_is_named(tiny_bert: Path, toy_csv: Path) -> None:
+    with pytest.raises(UserInputError, match=r"train\.device=cuda:77: this machine has \d+ CUDA devices"):
+        open_bench(settings(tiny_bert, toy_csv, train__device="cuda:77"))
+
+
+def test_texts_longer_than_the_backbone_takes_are_named_at_once(tiny_bert: Path, toy_csv: Path) -> None:
+    with pytest.raises(UserInputError) as caught:
+        open_bench(settings(tiny_bert, toy_csv, train__max_length=65, latency__tokens=65))
+    assert caught.value.problems == (
+        f"train.max_length=65: {tiny_bert} takes at most 64 tokens",
+        f"latency.tokens=65: {tiny_bert} takes at most 64 tokens",
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "usable"),
+    [
+        (BertModel(BertConfig(**TINY, max_position_embeddings=16)), 16),
+        (RobertaModel(RobertaConfig(**TINY, max_position_embeddings=18)), 16),
+        (GPT2Model(GPT2Config(vocab_size=9, n_positions=16, n_embd=8, n_layer=1, n_head=1)), 16),
+        (torch.nn.Module(), None),
+    ],
+)
+def test_usable_positions_are_those_a_forward_pass_takes(model: torch.nn.Module, usable: int | None) -> None:
+    if usable is None:
+        model.config = SimpleNamespace()
+        assert _usable_positions(model) is None
+        return
+    assert _usable_positions(model) == usable
+    with torch.inference_mode():
+        model(input_ids=torch.full((1, usable), 5))
+        with pytest.raises((IndexError, RuntimeError)):
+            model(input_ids=torch.full((1, usable + 1), 5))
+
+
+def test_each_split_is_tokenized_once_a_length(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    real = bench_module.encode_texts
+    monkeypatch.setattr(bench_module, "encode_texts", lambda *a, **k: calls.append(k["max_length"]) or real(*a, **k))
+    bench = toy_bench(tiny_bert)
+    splits = [bench.encoded(bench.data.train, length) for length in (16, 16, 4)]
+    assert calls == [16, 4]
+    assert splits[0] is splits[1]
+    assert max(map(len, splits[2].ids)) == 4
+
+
+def test_anchors_are_the_majority_and_a_tuned_probe(tiny_bert: Path) -> None:
+    bench = toy_bench(tiny_bert)
+    anchors = bench.anchors()
+    assert list(anchors) == ["majority class", "head-only probe"]
+    assert anchors["majority class"] == {"accuracy": 0.5}
+    assert anchors["head-only probe"]["accuracy"] > 0.8  # one word decides, and the probe sees it
+    assert bench.anchors() == anchors
+
+
+@pytest.mark.parametrize("bars", [True, False])
+def test_loading_leaves_transformers_as_loud_as_it_was(bars: bool) -> None:
+    from transformers.utils import logging
+
+    verbosity, enabled = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    switch = {True: logging.enable_progress_bar, False: logging.disable_progress_bar}
+    try:
+        switch[bars]()
+        with bench_module._quiet_transformers():
+            assert logging.get_verbosity() == logging.ERROR
+            assert not logging.is_progress_bar_enabled()
+        assert logging.get_verbosity() == verbosity
+        assert logging.is_progress_bar_enabled() == bars
+    finally:
+        switch[enabled]()

@@ -1,0 +1,273 @@
+import dataclasses
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from adapter_sweep import trial as trial_module
+from adapter_sweep.bench import Bench
+from adapter_sweep.engine.backbone import Backbone
+from adapter_sweep.engine.saving import load_adapted
+from adapter_sweep.engine.training import Scores, score
+from adapter_sweep.errors import GuardError, UserInputError
+from adapter_sweep.records import METRIC_HELP, ParamValue, TrialState
+from adapter_sweep.trial import Outcome, run_trial
+from toy_bench import Table, Watch, toy_bench, toy_config, toy_data, undisturbed
+
+
+class Studio:
+    """Runs trials on one bench and one latency table, each in a folder of its own."""
+
+    def __init__(self, tiny_bert: Path, folder: Path) -> None:
+        self.tiny_bert, self.folder = tiny_bert, folder
+        self.bench = toy_bench(tiny_bert)
+        self.table = Table()
+        self.watch = Watch()
+        self.runs = 0
+
+    def run(self, **params: ParamValue) -> Outcome:
+        self.runs += 1
+        folder = self.folder / str(self.runs)
+        return run_trial(toy_config(self.tiny_bert, **params), self.bench, self.table, folder, self.watch)
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with undisturbed(monkeypatch, tmp_path):
+        yield
+
+
+@pytest.fixture
+def studio(tiny_bert: Path, tmp_path: Path) -> Studio:
+    return Studio(tiny_bert, tmp_path)
+
+
+# -- the story
+
+
+def test_a_complete_trial_leaves_its_whole_record(studio: Studio) -> None:
+    outcome = studio.run()
+    assert (outcome.state, outcome.reason, outcome.constraints) == (TrialState.COMPLETE, None, {})
+    assert set(outcome.metrics) == set(METRIC_HELP)
+    assert all(math.isfinite(value) for value in outcome.metrics.values())
+    assert outcome.metrics["eval_examples"] == 16
+    # Two layers, both sites, hidden size 32, width 4; two layer norms a layer; two classes.
+    assert outcome.metrics["adapter_params"] == 4 * (2 * 4 * 32 + 4 + 32)
+    assert outcome.metrics["layer_norm_params"] == 2 * 2 * 64
+    assert outcome.metrics["head_params"] == 33 * 2
+    steps = [step for step, _ in outcome.curves["train_loss"]]
+    assert steps == list(range(1, len(steps) + 1))
+    assert outcome.curves["accuracy"] == [
+        (steps[-1] // 2, studio.watch.epochs[0][3]),
+        (steps[-1], outcome.metrics["accuracy"]),
+    ]
+    assert [p.step for p in studio.watch.steps] == steps
+    assert studio.watch.stages == ["measuring latency", "training", "scoring", "scoring", "saving"]
+
+
+def test_a_metric_of_another_name_is_recorded_under_both(studio: Studio) -> None:
+    outcome = studio.run(task__metric="macro_f1")
+    assert outcome.metrics["macro_f1"] == outcome.metrics["accuracy"]
+
+
+def test_the_test_split_is_never_read(tiny_bert: Path, tmp_path: Path) -> None:
+    class Unread(tuple[Any, ...]):
+        def __iter__(self) -> Any:
+            raise AssertionError("the test split was read")
+
+        __getitem__ = __hash__ = __contains__ = __iter__  # type: ignore[assignment]
+
+    data = toy_data()
+    for name in ("texts", "labels"):
+        object.__setattr__(data.test, name, Unread(getattr(data.test, name)))
+    bench = toy_bench(tiny_bert, data)
+    with pytest.raises(AssertionError, match="was read"):
+        bench.encoded(data.test, 16)
+    bench.anchors()
+    bench.provenance()
+    outcome = run_trial(toy_config(tiny_bert), bench, Table(), tmp_path, Watch())
+    assert outcome.state is TrialState.COMPLETE
+
+
+def test_the_same_trial_twice_gives_the_same_weights_and_another_seed_others(studio: Studio) -> None:
+    one, two, other = studio.run(), studio.run(), studio.run(train__seed=1)
+    assert one.weights is not None
+    assert two.weights is not None
+    assert other.weights is not None
+    assert one.weights.read_bytes() == two.weights.read_bytes()
+    assert one.weights.read_bytes() != other.weights.read_bytes()
+    assert one.curves == two.curves
+    assert one.metrics["accuracy"] == two.metrics["accuracy"]
+
+
+def test_saved_weights_load_back_bit_identically(studio: Studio, tiny_bert: Path) -> None:
+    outcome = studio.run()
+    assert outcome.weights is not None
+    saved = load_file(outcome.weights)
+    assert sum(tensor.numel() for tensor in saved.values()) == outcome.metrics["trainable_params"]
+    fresh = toy_bench(tiny_bert)
+    model, labels = load_adapted(fresh.backbone, outcome.weights.parent)
+    assert labels == ("neg", "pos")
+    state = model.state_dict()
+    assert state.keys() == saved.keys()
+    assert all(torch.equal(state[name], saved[name]) for name in saved)
+    validation = fresh.encoded(fresh.data.validation, 16)
+    scores = score(model, validation, batch_size=32, max_tokens=256)
+    assert fresh.metric(scores.predictions, validation.labels) == outcome.metrics["accuracy"]
+
+
+# -- cost before training
+
+
+def no_call(*_: object, **__: object) -> Any:
+    raise AssertionError("this must not be called")
+
+
+def test_over_the_parameter_budget_neither_latency_nor_training_is_begun(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AdaptedModel", "measure", "train"):
+        monkeypatch.setattr(trial_module, name, no_call)
+    outcome = studio.run(budget__max_trainable_params=1000, budget__max_latency_ratio=2.0)
+    total = outcome.metrics["trainable_params"]
+    assert outcome.state is TrialState.REFUSED
+    assert outcome.reason == f"{total:,} trainable parameters, over budget.max_trainable_params=1000"
+    assert outcome.constraints == {"trainable_params": total / 1000 - 1, "latency_ratio": 0.0}
+    assert not any("latency" in name or name == "accuracy" for name in outcome.metrics)
+    assert (outcome.curves, outcome.weights, studio.watch.stages) == ({}, None, [])
+
+
+def test_over_the_latency_budget_training_is_not_begun(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial_module, "train", no_call)
+    outcome = studio.run(budget__max_latency_ratio=0.01)
+    ratio = outcome.metrics["latency_ratio"]
+    assert outcome.state is TrialState.REFUSED
+    assert outcome.reason == f"latency ratio {ratio:.3f}, over budget.max_latency_ratio=0.01"
+    assert outcome.constraints == {"latency_ratio": ratio / 0.01 - 1}
+    assert "accuracy" not in outcome.metrics
+    assert studio.watch.stages == ["measuring latency"]
+
+
+def test_a_budget_that_is_just_met_is_met(studio: Studio) -> None:
+    total = studio.run(train__epochs=1).metrics["trainable_params"]
+    outcome = studio.run(train__epochs=1, budget__max_trainable_params=int(total))
+    assert outcome.state is TrialState.COMPLETE
+    assert outcome.constraints == {"trainable_params": 0.0}
+
+
+# -- one latency an architecture
+
+
+def test_trials_of_one_architecture_share_one_latency(studio: Studio) -> None:
+    def latencies(**params: ParamValue) -> dict[str, float]:
+        metrics = studio.run(train__epochs=1, **params).metrics
+        return {name: value for name, value in metrics.items() if "latency" in name}
+
+    first = latencies()
+    same = [{"train__lr": 1e-4}, {"train__seed": 7}, {"train__batch_size": 4}, {"method__init_std": 0.02}]
+    assert all(latencies(**params) == first for params in same)
+    assert studio.watch.stages.count("measuring latency") == 1
+    others = [
+        {"method__width": 5},
+        {"method__placement": "post_ffn"},
+        {"method__activation": "relu"},
+        {"method__layer_norms": "none"},
+        {"latency__tokens": 9},
+    ]
+    for params in others:
+        latencies(**params)
+    assert len(studio.table) == studio.watch.stages.count("measuring latency") == 1 + len(others)
+
+
+def test_another_process_that_was_first_has_the_word(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured_meanwhile(*_: object) -> Any:
+        (key,) = {trial_module.architecture_key(toy_config(studio.tiny_bert), studio.bench)}
+        studio.table[key] = {"latency_ratio": 1.125}
+        return real(*_)
+
+    real = trial_module.measure
+    monkeypatch.setattr(trial_module, "measure", measured_meanwhile)
+    assert studio.run(train__epochs=1).metrics["latency_ratio"] == 1.125
+
+
+# -- guards: each thing broken, and its guard seen to fire
+
+
+def test_an_initialisation_far_from_the_identity_is_caught_before_training(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial_module, "train", no_call)
+    with pytest.raises(GuardError, match=r"init_std=1\.0 is too large"):
+        studio.run(method__init_std=1.0, method__width=64)
+
+
+def test_a_backbone_that_moves_is_caught_and_poisons_no_later_trial(studio: Studio) -> None:
+    def move(event: str) -> None:
+        if event == "epoch":
+            with torch.no_grad():
+                next(studio.bench.backbone.model.parameters())[3, 1] += 1e-3
+
+    studio.watch.at = move
+    with pytest.raises(GuardError, match="frozen backbone's weights changed"):
+        studio.run()
+    studio.watch.at = lambda _: None
+    with pytest.raises(GuardError, match="frozen backbone's weights changed"):
+        studio.run()
+    assert not list(studio.folder.rglob("*.safetensors"))
+
+
+def test_a_formula_that_is_wrong_is_caught(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = trial_module.count_params
+
+    def wrong(*args: Any) -> Any:
+        return dataclasses.replace(real(*args), adapters=real(*args).adapters + 1)
+
+    monkeypatch.setattr(trial_module, "count_params", wrong)
+    with pytest.raises(GuardError, match="but the formula gives"):
+        studio.run()
+
+
+def test_a_loss_that_is_not_finite_is_caught(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Backbone.encode
+
+    def overflow(self: Backbone, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return real(self, ids, mask) * (math.inf if torch.is_grad_enabled() else 1.0)
+
+    monkeypatch.setattr(Backbone, "encode", overflow)
+    with pytest.raises(GuardError, match=r"the loss is nan at step 1; a lower train\.lr may help"):
+        studio.run()
+
+
+@pytest.mark.parametrize("breakage", ["dropped", "missed"])
+def test_a_scorer_that_leaves_out_a_row_is_caught(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, breakage: str
+) -> None:
+    def careless(*args: Any, **bounds: int) -> Scores:
+        scores = score(*args, **bounds)
+        rest = scores.predictions[1:]
+        return Scores(rest if breakage == "dropped" else (-1, *rest), scores.seconds)
+
+    monkeypatch.setattr(trial_module, "score", careless)
+    with pytest.raises(GuardError, match="15 of the validation split's 16 examples were scored"):
+        studio.run()
+
+
+def test_texts_longer_than_the_backbone_takes_are_refused(studio: Studio) -> None:
+    with pytest.raises(UserInputError) as caught:
+        studio.run(train__max_length=65, latency__tokens=100)
+    assert [problem.split(":")[0] for problem in caught.value.problems] == ["train.max_length=65", "latency.tokens=100"]
+    assert all("takes at most 64 tokens" in problem for problem in caught.value.problems)
+
+
+def test_the_bench_is_shared_and_left_as_it_was(studio: Studio) -> None:
+    def modules(bench: Bench) -> list[int]:
+        return [id(module) for module in bench.backbone.model.modules()]
+
+    before = modules(studio.bench)
+    studio.run()
+    assert modules(studio.bench) == before
+    assert not any(module._forward_hooks for module in studio.bench.backbone.model.modules())
