@@ -52,7 +52,7 @@ def studio(tiny_bert: Path, tmp_path: Path) -> Studio:
 def test_a_complete_trial_leaves_its_whole_record(studio: Studio) -> None:
     outcome = studio.run()
     assert (outcome.state, outcome.reason, outcome.constraints) == (TrialState.COMPLETE, None, {})
-    assert set(outcome.metrics) == set(METRIC_HELP)
+    assert set(outcome.metrics) == set(METRIC_HELP) - {"macro_f1"}
     assert all(math.isfinite(value) for value in outcome.metrics.values())
     assert outcome.metrics["eval_examples"] == 16
     # Two layers, both sites, hidden size 32, width 4; two layer norms a layer; two classes.

@@ -41,6 +41,7 @@ class TrialState(StrEnum):
 
 METRIC_HELP: dict[str, str] = {
     "accuracy": "the task's primary metric on the validation split",
+    "macro_f1": "unweighted mean of the classes' F1 on the validation split, where it is the primary metric",
     "trainable_params": "parameters trained: adapters, layer norms and head",
     "adapter_params": "parameters in the adapters",
     "layer_norm_params": "parameters in the trained layer norms",

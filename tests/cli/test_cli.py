@@ -151,7 +151,7 @@ def test_a_results_folder_that_cannot_be_made(cli: Cli, tiny_settings: list[str]
 
 
 def test_doctor_makes_every_check(cli: Cli, tiny_settings: list[str]) -> None:
-    done = cli("doctor", *tiny_settings, "tracking=off")
+    done = cli("doctor", *tiny_settings, "tracking=none")
     checks = [line.split()[:2] for line in done.stdout.splitlines() if not line.startswith(" ")]
     names = ["installation", "machine", "results", "ledger", "tracking", "metric", "data", "backbone"]
     assert checks == [[name, "ok"] for name in names]
@@ -161,7 +161,7 @@ def test_doctor_makes_every_check(cli: Cli, tiny_settings: list[str]) -> None:
 
 
 def test_doctor_goes_on_after_what_failed(cli: Cli, tiny_settings: list[str]) -> None:
-    done = cli("doctor", *tiny_settings, "tracking=off", "task.path=gone.csv", "results_dir=/proc/none")
+    done = cli("doctor", *tiny_settings, "tracking=none", "task.path=gone.csv", "results_dir=/proc/none")
     verdicts = {line.split()[0]: line.split()[1] for line in done.stdout.splitlines() if not line.startswith(" ")}
     assert {name for name, verdict in verdicts.items() if verdict == "FAILED"} == {"results", "ledger", "data"}
     assert verdicts["backbone"] == "ok"
@@ -172,14 +172,14 @@ def test_doctor_goes_on_after_what_failed(cli: Cli, tiny_settings: list[str]) ->
 
 
 def test_trial_end_to_end(cli: Cli, tiny_settings: list[str], tmp_path: Path) -> None:
-    done = cli("trial", *tiny_settings, "tracking=off", "method.width=4")
+    done = cli("trial", *tiny_settings, "tracking=none", "method.width=4")
     assert done.returncode == 0, done.stderr
     assert "trial 0: complete" in done.stdout
     (trial,) = rows(tmp_path / "results" / "trials-local" / "trials.csv")
     assert (trial["state"], trial["method.width"]) == ("complete", "4")
     assert float(trial["adapter_params"]) == 4 * (2 * 4 * 32 + 4 + 32)
 
-    again = cli("trial", *tiny_settings, "tracking=off", "sweep=width_placement_lr", "study.name=trials-local")
+    again = cli("trial", *tiny_settings, "tracking=none", "sweep=width_placement_lr", "study.name=trials-local")
     assert again.returncode == 0, again.stderr
     assert "trial 1: complete" in again.stdout
     assert len(rows(tmp_path / "results" / "trials-local" / "trials.csv")) == 2
@@ -244,7 +244,7 @@ def _mlflow_holds_what_the_ledger_holds(results: Path) -> None:
 
 
 def test_over_the_budget_is_refused(cli: Cli, tiny_settings: list[str], tmp_path: Path) -> None:
-    settings = [*tiny_settings, "tracking=off", "method.width=choice(2,64)", "method.placement=both", "train.lr=1e-3"]
+    settings = [*tiny_settings, "tracking=none", "method.width=choice(2,64)", "method.placement=both", "train.lr=1e-3"]
     settings += ["study.sampler=grid", "study.n_trials=2"]
     some = cli("run", *settings, "study.name=some", "budget.max_trainable_params=2000")
     assert some.returncode == 0, some.stderr
@@ -259,7 +259,7 @@ def test_over_the_budget_is_refused(cli: Cli, tiny_settings: list[str], tmp_path
 
 
 def test_ctrl_c_marks_the_trial_and_the_next_run_continues(cli: Cli, tiny_settings: list[str], tmp_path: Path) -> None:
-    settings = [*tiny_settings, *SPACE, "tracking=off", "study.n_trials=2"]
+    settings = [*tiny_settings, *SPACE, "tracking=none", "study.n_trials=2"]
     slow = [*settings, "train.epochs=60"]  # long enough to be interrupted in it
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(

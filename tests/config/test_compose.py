@@ -50,10 +50,10 @@ def test_every_file_in_conf_composes_and_holds_every_key(path: Path) -> None:
     group, name = path.parts
     raw = OmegaConf.to_container(OmegaConf.load(CONF / f"{path}.yaml"))
     assert isinstance(raw, dict)
-    missing = [f"{group}.{key}=given" for key, value in raw.items() if value == "???"]
+    missing = [f"{group}.{key}=given_{key}" for key, value in raw.items() if value == "???"]
     section = compose([f"{group}={name}", *missing]).values[group]
     assert section.keys() == raw.keys()
-    assert {key: value for key, value in section.items() if value != "given"} == {
+    assert {key: value for key, value in section.items() if value != f"given_{key}"} == {
         key: value for key, value in raw.items() if value != "???"
     }
 

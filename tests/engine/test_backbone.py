@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -52,4 +53,44 @@ def test_a_missing_folder_and_a_folder_without_a_config_are_refused(tmp_path: Pa
         load_backbone(tmp_path / "none")
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UserInputError, match=r"has no config\.json; found: notes\.txt"):
+        load_backbone(tmp_path)
+
+
+def _saved(folder: Path) -> Path:
+    """A whole model folder, as a user would have it."""
+    tiny_model("bert").save_pretrained(folder)  # type: ignore[operator]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    return folder
+
+
+def test_a_whole_folder_loads(tmp_path: Path) -> None:
+    backbone = load_backbone(_saved(tmp_path))
+    assert len(backbone.layout.layers) == 3
+    assert backbone.tokenizer is not None
+    assert backbone.tokenizer("good bad")["input_ids"] == [2, 5, 6, 3]
+
+
+def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
+    config = json.loads((_saved(tmp_path) / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 4}))
+    with pytest.raises(UserInputError, match=r"lacks 16 weights .* the first encoder\.layer\.3"):
+        load_backbone(tmp_path)
+
+
+def test_weights_of_another_shape_or_cut_short_are_refused(tmp_path: Path) -> None:
+    config = json.loads((_saved(tmp_path) / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"intermediate_size": 48}))
+    with pytest.raises(UserInputError, match="could not be loaded"):
+        load_backbone(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UserInputError, match="could not be loaded"):
+        load_backbone(tmp_path)
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    (_saved(tmp_path) / "vocab.txt").unlink()
+    with pytest.raises(UserInputError, match=r"has no tokenizer; expected one of tokenizer\.json"):
         load_backbone(tmp_path)

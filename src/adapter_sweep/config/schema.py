@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from adapter_sweep.records import METRIC_HELP, Direction
 
@@ -92,6 +92,14 @@ class _Columns(_Task):
     def _one_or_two(cls, value: str | list[str]) -> str | list[str]:
         if not value or (isinstance(value, list) and (len(value) > 2 or not all(value))):
             raise ValueError("must be one column, or a list of one or two")
+        return value
+
+    @field_validator("label")
+    @classmethod
+    def _no_text(cls, value: str, info: ValidationInfo) -> str:
+        text = info.data.get("text")
+        if value == text or (isinstance(text, list) and value in text):
+            raise ValueError("is a text column already")
         return value
 
     @property

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
@@ -18,6 +19,14 @@ __all__ = ["POOLINGS", "Backbone", "Pooling", "fingerprint", "load_backbone", "p
 
 # Shapes: B batch, T tokens, D hidden.
 Pooling = Literal["mean", "cls", "last"]
+_TOKENIZERS = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
 POOLINGS: tuple[Pooling, ...] = ("mean", "cls", "last")
 
 
@@ -95,20 +104,23 @@ def load_backbone(
         if getattr(config, "is_encoder_decoder", False):
             raise UserInputError(f"backbone: {where} is an encoder-decoder model; an encoder or a decoder is expected")
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model = AutoModel.from_pretrained(
+        model, loaded = AutoModel.from_pretrained(
             source,
             config=config,
             use_safetensors=True,
             dtype=torch.float32,
             attn_implementation=attention,
+            output_loading_info=True,
             **options,
         )
-    except (OSError, ValueError) as error:
-        kind = UserInputError if isinstance(source, Path) or isinstance(error, ValueError) else AdapterSweepError
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        # What the hub cannot deliver is no fault of the user's; what lies in a folder, or does not fit, is.
+        kind = AdapterSweepError if isinstance(error, OSError) and not isinstance(source, Path) else UserInputError
         raise kind(
             f"backbone: {where} could not be loaded: {_first_line(error)}. Expected: a model directory or hub name "
             "with config.json, a tokenizer and safetensors weights (offline: HF_HUB_OFFLINE=1, or backbone=local)"
         ) from error
+    _check_loaded(where, loaded)
     if tokenizer.pad_token_id is None:
         # A padded position is masked everywhere, so any token will do.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
@@ -155,6 +167,21 @@ def _check_folder(folder: Path) -> None:
     if not list(folder.glob("*.safetensors")):
         raise UserInputError(
             f"backbone.path: {folder} has no *.safetensors, and no other format is read; found: {_listing(folder)}"
+        )
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        # transformers would make one up from nothing, and every text would become unknown tokens.
+        raise UserInputError(
+            f"backbone.path: {folder} has no tokenizer; expected one of {', '.join(_TOKENIZERS)}; "
+            f"found: {_listing(folder)}"
+        )
+
+
+def _check_loaded(where: str, loaded: Mapping[str, Any]) -> None:
+    """A weight the files do not hold would be random, and every result with it; only the unused pooler may miss."""
+    missing = sorted(key for key in loaded["missing_keys"] if "pooler" not in key)
+    if missing:
+        raise UserInputError(
+            f"backbone: {where} lacks {len(missing)} weights that its config.json asks for, the first {missing[0]}"
         )
 
 

@@ -51,14 +51,14 @@ def open_storage(url: str, results_dir: Path) -> optuna.storages.RDBStorage:
     shown = _parse(url).set(query={}).render_as_string(hide_password=True)
     options: dict[str, Any] = {"connect_args": {"timeout": 60}} if _is_sqlite(url) else {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with _folder_errors(results_dir):
+    with _folder_errors(f"results_dir={results_dir}"):
         results_dir.mkdir(parents=True, exist_ok=True)
     file = sqlite_file(url)
     if file and not file.parent.is_dir():
         raise UserInputError(f"study.storage={shown}: there is no folder {file.parent}")
     locks = locks_folder(url, results_dir)
     try:
-        with _folder_errors(locks.parent):
+        with _folder_errors(str(locks.parent)):
             locks.mkdir(exist_ok=True)
             with FileLock(locks / "storage.lock"), ledger_errors(f"study.storage={shown}: the ledger cannot be opened"):
                 return optuna.storages.RDBStorage(url, engine_kwargs=options)
@@ -80,11 +80,11 @@ def ledger_errors(doing: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _folder_errors(folder: Path) -> Iterator[None]:
+def _folder_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise AdapterSweepError(f"{folder}: cannot be written: {error.strerror}") from None
+        raise AdapterSweepError(f"{what}: cannot be written: {error.strerror}") from None
 
 
 def _cause(error: BaseException) -> str:
