@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from adapter_sweep.config.compose import compose, options
+from adapter_sweep.config.compose import compose
+from adapter_sweep.config.loading import options
 from adapter_sweep.config.space import Choices, IntRange
 from adapter_sweep.errors import UserInputError
 

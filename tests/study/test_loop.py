@@ -8,6 +8,7 @@ import optuna
 import pytest
 from ledgers import start
 
+from adapter_sweep.config.quoting import literal
 from adapter_sweep.config.space import parse_space
 from adapter_sweep.engine.saving import load_adapted
 from adapter_sweep.errors import AdapterSweepError, GuardError
@@ -220,7 +221,7 @@ def test_no_descriptor_is_left_open(room: Room) -> None:
 def test_overrides_read_back_as_the_value(value: Any) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    read = OverridesParser.create().parse_override(f"key={loop._literal(value)}").value()
+    read = OverridesParser.create().parse_override(f"key={literal(value)}").value()
     read = getattr(read, "text", read)
     assert (type(read), read) == (type(value), value)
 

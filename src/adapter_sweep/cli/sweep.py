@@ -9,7 +9,8 @@ from adapter_sweep.bench import Bench, open_bench
 from adapter_sweep.cli.display import Display
 from adapter_sweep.cli.identity import definition, reproducing, shareable, study_name
 from adapter_sweep.cli.printing import open_console, print_front, print_record
-from adapter_sweep.config.compose import Composed, quoted
+from adapter_sweep.config.compose import Composed
+from adapter_sweep.config.quoting import quoted
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.records import TrialState
 from adapter_sweep.report import write_report

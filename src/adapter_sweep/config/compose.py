@@ -2,28 +2,23 @@
 
 import difflib
 import math
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
 
 from adapter_sweep.config.check import validate, with_params
+from adapter_sweep.config.loading import load, options
+from adapter_sweep.config.quoting import quoted
 from adapter_sweep.config.schema import SweepConfig
 from adapter_sweep.config.space import Choices, Dimension, IntRange, grid_points, parse_space
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import ParamValue
 
-__all__ = ["Composed", "compose", "options", "quoted"]
+__all__ = ["Composed", "compose"]
 
 _GROUPS = ("backbone", "task", "method", "train", "latency", "tracking", "sweep")
 _SEARCHED = ("method", "train")
@@ -122,7 +117,7 @@ def compose(overrides: list[str], *, config_dir: Path | None = None, default_swe
     fixed = {key: o for key, o in parsed.items() if key not in ranges}
     chosen = _option(fixed["sweep"]) if "sweep" in fixed else default_sweep
     arguments = [_argument(o) for key, o in fixed.items() if key != "sweep"]
-    values = _compose(arguments, chosen, config_dir)
+    values = load(arguments, chosen, config_dir)
     space = values.get("search_space")
     if isinstance(space, dict):
         values["search_space"] = {str(k): str(v) for k, v in space.items() if k not in fixed} | ranges
@@ -130,14 +125,6 @@ def compose(overrides: list[str], *, config_dir: Path | None = None, default_swe
     dimensions = _check_space(config)
     kept = tuple(str(o.input_line) for key, o in fixed.items() if key != "sweep")
     return Composed(config, dimensions, ranges, (f"sweep={quoted(chosen)}", *kept) if chosen else kept, chosen)
-
-
-def options(group: str, config_dir: Path | None = None) -> list[str]:
-    """The names a group can take, the user's own among them."""
-    if group == "sweep":
-        return sorted(_sweep_files(config_dir))
-    roots = [root for root in (config_dir, _shipped("conf")) if root is not None]
-    return sorted({path.stem for root in roots for path in (root / group).glob("*.yaml")})
 
 
 def _parse(overrides: list[str]) -> tuple[dict[str, Override], list[str]]:
@@ -179,18 +166,6 @@ def _option(override: Override) -> str:
     return value if isinstance(value, str) else _text(override)
 
 
-def quoted(text: str) -> str:
-    """A text as Hydra's grammar reads it back; quoted unless it is plainly a word."""
-    word = re.fullmatch(r"[A-Za-z_./][A-Za-z0-9_./-]*", text) and text.lower() not in (
-        "true",
-        "false",
-        "null",
-        "nan",
-        "inf",
-    )
-    return text if word else QuotedString(text, Quote.single).with_quotes()
-
-
 def _argument(override: Override) -> str:
     """Let Hydra accept any key: the schema names the unknown ones, all at once and with what is near."""
     if override.key_or_group in _GROUPS:
@@ -214,59 +189,6 @@ def _wrong_groups(parsed: dict[str, Override], config_dir: Path | None) -> dict[
             hint = f"did you mean {near[0]}? " if near else ""
             wrong[group] = f"{group}={name}: there is no such {group}; {hint}allowed: {', '.join(known)}"
     return wrong
-
-
-def _shipped(folder: str) -> Path:
-    """A folder that ships with the product: inside the package when installed, at the top of the tree in a checkout."""
-    package = Path(__file__).parent.parent
-    inside = package / folder
-    return inside if inside.is_dir() else package.parent.parent / folder
-
-
-def _sweep_files(config_dir: Path | None) -> dict[str, Path]:
-    roots = [_shipped("sweeps"), Path("sweeps").absolute()]
-    if config_dir is not None:
-        roots.append(config_dir / "sweeps")
-    return {path.stem: path for root in roots for path in sorted(root.glob("*.yaml"))}
-
-
-def _compose(arguments: list[str], sweep: str | None, config_dir: Path | None) -> dict[str, Any]:
-    """Hydra's work: the shipped configuration, the user's before it, the sweep and the arguments on top."""
-    main, primary = _shipped("conf"), "config"
-    if config_dir is not None:
-        shipped, main = main, config_dir.absolute()
-        if not (main / "config.yaml").is_file():
-            # Hydra wants the primary configuration there or in its store, before it looks at the search path.
-            primary = "shipped_config"
-            ConfigStore.instance().store(name=primary, node=OmegaConf.load(shipped / "config.yaml"))
-        # Not `as_uri()`: Hydra takes the path as it stands, without decoding it.
-        arguments = [*arguments, f"hydra.searchpath=[{QuotedString(f'file://{shipped}', Quote.single).with_quotes()}]"]
-    if sweep is not None:
-        node = _read_sweep(_sweep_files(config_dir)[sweep])
-        ConfigStore.instance().store(group="sweep", name=sweep, node=node, package="_global_")
-        arguments = [f"+sweep={quoted(sweep)}", *arguments]
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(main), version_base=hydra.__version__):
-            composed = hydra_compose(primary, overrides=arguments)
-            values: Any = OmegaConf.to_container(composed, resolve=True)
-    except Exception as error:  # Hydra, OmegaConf, YAML, the file system: all of it is about the user's files and words
-        raise UserInputError(_flat(error)) from None
-    result: dict[str, Any] = values
-    return result
-
-
-def _read_sweep(path: Path) -> DictConfig:
-    try:
-        node = OmegaConf.load(path)
-    except Exception as error:  # yaml has its own family of exceptions
-        raise UserInputError(f"{path}: not valid YAML: {_flat(error)}") from None
-    if not isinstance(node, DictConfig):
-        raise UserInputError(f"{path}: a sweep is a mapping with search_space, study, …; this is a list")
-    lists = [key for key in node if key in SweepConfig.model_fields and OmegaConf.is_list(node[key])]
-    if lists:
-        raise UserInputError(*(f"{path}: {key} is a mapping, key: value; not a list" for key in lists))
-    return node
 
 
 def _check_space(config: SweepConfig) -> dict[str, Dimension]:
@@ -307,10 +229,6 @@ def _probes(dimension: Dimension) -> tuple[ParamValue, ...]:
         return dimension.low, dimension.high
     # A point between the ends shows where whole numbers are wanted.
     return dimension.low, dimension.low + (dimension.high - dimension.low) / math.e, dimension.high
-
-
-def _flat(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 def _first_line(error: BaseException) -> str:

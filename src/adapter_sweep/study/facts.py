@@ -10,10 +10,11 @@ from optuna.trial import TrialState as OptunaState
 
 from adapter_sweep.records import ParamValue, StudyView, TrialState, TrialView
 
-__all__ = ["PREFIX", "facts_of", "planned_params", "state_of", "study_view", "trial_view"]
+__all__ = ["PREFIX", "differences", "facts_of", "planned_params", "state_of", "study_view", "trial_view"]
 
 PREFIX = "adapter_sweep:"  # of our names among the user attributes
 _RUNS = "mlflow_runs:"
+_ABSENT = object()  # unlike any value: a key set to null is not an absent one
 
 _UNTOLD = {OptunaState.COMPLETE: TrialState.COMPLETE, OptunaState.PRUNED: TrialState.PRUNED}
 
@@ -79,3 +80,23 @@ def trial_view(trial: FrozenTrial, folder: Path, facts: Mapping[str, Any]) -> Tr
 def _aware(moment: datetime | None) -> datetime | None:
     """Optuna keeps local time without a zone."""
     return moment.astimezone() if moment else None
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What differs between two definitions, a line a key: `train.epochs: 2 -> 3`."""
+    old, new = _flat(before), _flat(after)
+    return [
+        f"{key}: {old.get(key, 'absent')!r} -> {new.get(key, 'absent')!r}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key, _ABSENT) != new.get(key, _ABSENT)
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + str(key)] = value
+    return flat

@@ -2,7 +2,6 @@
 
 import json
 import math
-import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,12 +14,12 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from adapter_sweep.config import Dimension, FloatRange, with_params
-from adapter_sweep.config.space import grid_points
+from adapter_sweep.config import Dimension, with_params
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import Direction, ParamValue, StudyView, TrialState, TrialView
-from adapter_sweep.study.facts import PREFIX, facts_of, planned_params, state_of, study_view, trial_view
-from adapter_sweep.study.samplers import make_sampler, suggest, tidy
+from adapter_sweep.study.facts import PREFIX, differences, facts_of, planned_params, state_of, study_view, trial_view
+from adapter_sweep.study.grid import Grid
+from adapter_sweep.study.samplers import make_sampler, suggest
 from adapter_sweep.study.slots import Slot, is_abandoned
 from adapter_sweep.study.storage import ledger_errors, locks_folder, open_storage, sqlite_file, storage_url
 
@@ -53,7 +52,7 @@ class Ledger:
         self._space = dict(space or {})
         self._sampler = sampler
         self._seed = seed
-        self._grid = _shuffled_grid(self._space, seed) if sampler == "grid" else None
+        self._grid = Grid(self._space, seed) if sampler == "grid" else None
         self._only_this_host = sqlite_file(url) is not None
         self._locks = locks_folder(url, results_dir) / study.study_name
         self.folder = results_dir / study.study_name
@@ -275,12 +274,7 @@ class Ledger:
         self.set_facts(objectives=dict(objectives), definition=dict(definition))
 
     def _refuse_changes(self, known: Mapping[str, Any], definition: Mapping[str, Any]) -> None:
-        before, after = _flat(known), _flat(definition)
-        changes = [
-            f"{key}: {before.get(key, 'absent')!r} -> {after.get(key, 'absent')!r}"
-            for key in sorted(before.keys() | after.keys())
-            if before.get(key) != after.get(key)
-        ]
+        changes = differences(known, definition)
         if changes:
             raise UserInputError(
                 f"study {self.name!r} exists with another definition, and its trials would not be comparable; "
@@ -308,8 +302,7 @@ class Ledger:
 
     def _enqueue_next_point(self, trials: Iterable[FrozenTrial]) -> bool:
         assert self._grid is not None
-        done = {_point(planned_params(trial)) for trial in trials}
-        point = next((p for p in self._grid if _point(p) not in done), None)
+        point = self._grid.next(planned_params(trial) for trial in trials)
         if point is not None:
             self._enqueue(point)
         return point is not None
@@ -359,29 +352,3 @@ class Ledger:
     @staticmethod
     def _attr(trial: optuna.Trial, name: str, value: object) -> None:
         trial.set_user_attr(PREFIX + name, value)
-
-
-def _shuffled_grid(space: Mapping[str, Dimension], seed: int) -> list[dict[str, ParamValue]]:
-    """Every point once; shuffled, so that a part of the grid is a fair sample of it."""
-    stepped = {key for key, dimension in space.items() if isinstance(dimension, FloatRange)}
-    points = [
-        {key: tidy(value) if key in stepped and isinstance(value, float) else value for key, value in point.items()}
-        for point in grid_points(space)
-    ]
-    random.Random(seed).shuffle(points)
-    return points
-
-
-def _point(params: Mapping[str, ParamValue]) -> tuple[tuple[str, str], ...]:
-    """Parameters as a key that tells 1 from True."""
-    return tuple(sorted((key, repr(value)) for key, value in params.items()))
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + str(key)] = value
-    return flat

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import optuna
-from hydra.core.override_parser.types import Quote, QuotedString
 from optuna.exceptions import StorageInternalError
 
 from adapter_sweep.bench import Bench
 from adapter_sweep.config import validate, with_params
+from adapter_sweep.config.quoting import literal
 from adapter_sweep.engine.training import Progress
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.records import ParamValue, TrialState, TrialView
@@ -95,7 +94,7 @@ def _run(
         ledger.note(
             trial,
             params=params or dict(fixed),
-            overrides=[*overrides, *(f"{key}={_literal(value)}" for key, value in params.items())],
+            overrides=[*overrides, *(f"{key}={literal(value)}" for key, value in params.items())],
             provenance=bench.provenance(),
         )
         folder.mkdir(parents=True, exist_ok=True)
@@ -128,16 +127,6 @@ def _keep(ledger: Ledger, trial: optuna.Trial, outcome: Outcome, folder: Path) -
     aside.replace(folder / CURVES_FILE)
     if outcome.weights is not None:
         ledger.note(trial, weights_path=str(outcome.weights.relative_to(ledger.folder)))
-
-
-def _literal(value: ParamValue) -> str:
-    """A value as Hydra's override grammar reads it back: full precision for numbers, quotes around what needs them."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if not isinstance(value, str):
-        return repr(value)
-    plain = re.fullmatch(r"[A-Za-z_/][\w/.+-]*", value) and value.lower() not in ("null", "true", "false", "nan", "inf")
-    return value if plain else QuotedString(value, Quote.single).with_quotes()
 
 
 class _Careful:
