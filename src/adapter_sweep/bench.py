@@ -49,7 +49,12 @@ class Bench:
         @functools.cache
         def encode(split: Split, max_length: int) -> Encoded:
             return encode_texts(
-                tokenizer, split.texts, split.labels, text_pairs=split.text_pairs, max_length=max_length
+                tokenizer,
+                split.texts,
+                split.labels,
+                text_pairs=split.text_pairs,
+                token_types=self.backbone.takes_token_types,
+                max_length=max_length,
             )
 
         return encode

@@ -1,8 +1,13 @@
+from pathlib import Path
+
+import pytest
 import torch
+from families import tiny_backbone, tokens
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import BertTokenizerFast
 
-from adapter_sweep.engine.batches import Encoded, epoch_batches, scoring_batches
+from adapter_sweep.engine.batches import Encoded, encode_texts, epoch_batches, scoring_batches
 
 splits = st.lists(st.integers(1, 40), min_size=1, max_size=200).map(
     lambda lengths: Encoded(
@@ -56,3 +61,33 @@ def test_texts_of_similar_length_share_a_batch() -> None:
     batches = list(epoch_batches(split, batch_size=20, max_tokens=10_000, seed=0, epoch=0))
     padding = sum(int((1 - b.attention_mask).sum()) for b in batches) / sum(b.input_ids.numel() for b in batches)
     assert padding < 0.05  # in random batches of these texts it is about 0.47
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> BertTokenizerFast:
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]))
+    return BertTokenizerFast(str(tmp_path / "vocab.txt"))
+
+
+def test_a_pair_is_told_which_text_a_token_is_of(tokenizer: BertTokenizerFast) -> None:
+    split = encode_texts(tokenizer, ["a", "a b"], [0, 1], text_pairs=["b b", "b"], token_types=True, max_length=16)
+    (batch,) = scoring_batches(split, batch_size=8, max_tokens=99)
+    assert batch.input_ids.tolist() == [[2, 5, 3, 6, 6, 3], [2, 5, 6, 3, 6, 3]]
+    assert batch.token_types is not None
+    assert batch.token_types.tolist() == [[0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 1]]
+
+
+def test_single_texts_and_models_without_types_are_told_none(tokenizer: BertTokenizerFast) -> None:
+    for pairs, told in ((None, True), (["b", "b"], False)):
+        split = encode_texts(tokenizer, ["a", "b"], [0, 1], text_pairs=pairs, token_types=told, max_length=16)
+        assert all(b.token_types is None for b in scoring_batches(split, batch_size=8, max_tokens=99))
+
+
+def test_token_types_reach_the_model() -> None:
+    backbone = tiny_backbone("bert")
+    ids, mask = tokens()
+    types = torch.ones_like(ids)
+    with torch.no_grad():
+        assert not torch.equal(backbone.encode(ids, mask, types), backbone.encode(ids, mask))
+    assert backbone.takes_token_types
+    assert not any(tiny_backbone(family).takes_token_types for family in ("distilbert", "gpt2", "llama"))

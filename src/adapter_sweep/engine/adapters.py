@@ -135,10 +135,10 @@ class AdaptedModel(nn.Module):
         """The backbone the adapters stand on."""
         return self._backbone[0]
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Class logits [B, classes] in float32, for token ids and mask [B, T]."""
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_types: Tensor | None = None) -> Tensor:
+        """Class logits [B, classes] in float32, for token ids, mask and (for pairs) token types [B, T]."""
         with self.attached():
-            logits: Tensor = self.head(self.backbone.encode(input_ids, attention_mask))
+            logits: Tensor = self.head(self.backbone.encode(input_ids, attention_mask, token_types))
         return logits
 
     def count_params(self) -> ParamCount:

@@ -57,9 +57,16 @@ class Backbone:
         embeddings: Any = self.model.get_input_embeddings()  # type: ignore[operator]
         return int(embeddings.num_embeddings)
 
-    def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Hidden states pooled to one vector an example: [B, T] ids and mask -> [B, D], in float32."""
-        hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+    @property
+    def takes_token_types(self) -> bool:
+        """Whether the model is told which of a pair's two texts a token is of."""
+        types = getattr(self.model.config, "type_vocab_size", None)
+        return isinstance(types, int) and types >= 2
+
+    def encode(self, input_ids: Tensor, attention_mask: Tensor, token_types: Tensor | None = None) -> Tensor:
+        """Hidden states pooled to one vector an example: [B, T] ids, mask and types -> [B, D], in float32."""
+        told = {} if token_types is None else {"token_type_ids": token_types}
+        hidden = self.model(input_ids=input_ids, attention_mask=attention_mask, **told).last_hidden_state
         return pool(hidden, attention_mask, self.pooling)
 
 

@@ -15,11 +15,16 @@ _POOL_BATCHES = 32
 
 @dataclass(frozen=True)
 class Encoded:
-    """A split as token ids: one list of ids and one label an example."""
+    """A split as token ids: one list of ids and one label an example.
+
+    Attributes:
+        types: which of a pair's two texts each token is of, for models that are told; None for the others.
+    """
 
     ids: tuple[tuple[int, ...], ...]
     labels: tuple[int, ...]
     pad_id: int
+    types: tuple[tuple[int, ...], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -33,12 +38,19 @@ class Batch:
         rows: positions in the split, [B].
         input_ids, attention_mask: [B, T].
         labels: [B].
+        token_types: [B, T], or None where the model is not told them.
     """
 
     rows: tuple[int, ...]
     input_ids: Tensor
     attention_mask: Tensor
     labels: Tensor
+    token_types: Tensor | None = None
+
+    def inputs(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What a model computes on: ids, mask and token types, on the device."""
+        types = self.token_types.to(device) if self.token_types is not None else None
+        return self.input_ids.to(device), self.attention_mask.to(device), types
 
 
 def encode_texts(
@@ -47,15 +59,20 @@ def encode_texts(
     labels: Sequence[int],
     *,
     text_pairs: Sequence[str] | None = None,
+    token_types: bool = False,
     max_length: int,
 ) -> Encoded:
-    """Tokenize texts (or pairs of texts), each cut to `max_length` tokens with its special tokens."""
+    """Tokenize texts (or pairs of texts), each cut to `max_length` tokens with its special tokens.
+
+    With `token_types`, a pair's tokens say which of its texts they are of, as BERT was pre-trained to be told.
+    """
     pairs = list(text_pairs) if text_pairs is not None else None
     encoded = tokenizer(list(texts), pairs, truncation=True, max_length=max_length, add_special_tokens=True)
     pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
     # A text of characters the tokenizer drops, with no special tokens, would be an empty row.
     ids = tuple(tuple(row) or (pad_id,) for row in encoded["input_ids"])
-    return Encoded(ids, tuple(labels), pad_id)
+    types = encoded.get("token_type_ids") if token_types and pairs is not None else None
+    return Encoded(ids, tuple(labels), pad_id, tuple(map(tuple, types)) if types is not None else None)
 
 
 def epoch_batches(split: Encoded, *, batch_size: int, max_tokens: int, seed: int, epoch: int) -> Iterator[Batch]:
@@ -99,8 +116,11 @@ def _collate(split: Encoded, rows: list[int]) -> Batch:
     longest = max(len(split.ids[row]) for row in rows)
     input_ids = torch.full((len(rows), longest), split.pad_id)
     mask = torch.zeros(len(rows), longest, dtype=torch.long)
+    types = torch.zeros(len(rows), longest, dtype=torch.long) if split.types is not None else None
     for i, row in enumerate(rows):
         ids = split.ids[row]
         input_ids[i, : len(ids)] = torch.tensor(ids)
         mask[i, : len(ids)] = 1
-    return Batch(tuple(rows), input_ids, mask, torch.tensor([split.labels[row] for row in rows]))
+        if types is not None and split.types is not None:
+            types[i, : len(ids)] = torch.tensor(split.types[row])
+    return Batch(tuple(rows), input_ids, mask, torch.tensor([split.labels[row] for row in rows]), types)

@@ -35,10 +35,10 @@ def check_identity(model: AdaptedModel, batch: Batch) -> float:
         The relative change of the pooled hidden states by the untrained adapters, |adapted - frozen| / |frozen|.
     """
     device = next(model.parameters()).device
-    ids, mask = batch.input_ids.to(device), batch.attention_mask.to(device)
-    frozen = model.backbone.encode(ids, mask)
+    inputs = batch.inputs(device)
+    frozen = model.backbone.encode(*inputs)
     with model.attached():
-        adapted = model.backbone.encode(ids, mask)
+        adapted = model.backbone.encode(*inputs)
     gap = float((adapted - frozen).norm() / frozen.norm())
     if not gap <= MAX_IDENTITY_GAP:
         raise GuardError(

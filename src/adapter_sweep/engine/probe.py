@@ -43,5 +43,5 @@ def pooled(backbone: Backbone, split: Encoded, *, batch_size: int, max_tokens: i
     features = torch.empty(len(split), backbone.layout.hidden_size, device=device)
     for batch in scoring_batches(split, batch_size=batch_size, max_tokens=max_tokens):
         with training_step():
-            features[list(batch.rows)] = backbone.encode(batch.input_ids.to(device), batch.attention_mask.to(device))
+            features[list(batch.rows)] = backbone.encode(*batch.inputs(device))
     return features

@@ -96,7 +96,7 @@ def train(
         for batch in _batches(split, spec, epoch):
             with training_step():
                 optimizer.zero_grad(set_to_none=True)
-                logits = model(batch.input_ids.to(device), batch.attention_mask.to(device))
+                logits = model(*batch.inputs(device))
                 loss: Tensor = nn.functional.cross_entropy(logits, batch.labels.to(device))
                 loss.backward()  # type: ignore[no-untyped-call]
                 if spec.max_grad_norm:
@@ -123,7 +123,7 @@ def score(model: AdaptedModel, split: Encoded, *, batch_size: int, max_tokens: i
     predictions = [-1] * len(split)
     for batch in scoring_batches(split, batch_size=batch_size, max_tokens=max_tokens):
         with training_step():
-            logits = model(batch.input_ids.to(device), batch.attention_mask.to(device))
+            logits = model(*batch.inputs(device))
         for row, label in zip(batch.rows, logits.argmax(dim=-1).tolist(), strict=True):
             predictions[row] = label
     return Scores(tuple(predictions), time.perf_counter() - started)
