@@ -234,8 +234,8 @@ def test_a_formula_that_is_wrong_is_caught(studio: Studio, monkeypatch: pytest.M
 def test_a_loss_that_is_not_finite_is_caught(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Backbone.encode
 
-    def overflow(self: Backbone, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return real(self, ids, mask) * (math.inf if torch.is_grad_enabled() else 1.0)
+    def overflow(self: Backbone, *inputs: torch.Tensor | None) -> torch.Tensor:
+        return real(self, *inputs) * (math.inf if torch.is_grad_enabled() else 1.0)
 
     monkeypatch.setattr(Backbone, "encode", overflow)
     with pytest.raises(GuardError, match=r"the loss is nan at step 1; a lower train\.lr may help"):

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import tiny_backbone, tiny_model
+from families import DECODERS, FAMILIES, tiny_backbone, tiny_model
 
 from adapter_sweep.engine.backbone import fingerprint, load_backbone, pool
 from adapter_sweep.errors import UserInputError
@@ -94,3 +94,18 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     (_saved(tmp_path) / "vocab.txt").unlink()
     with pytest.raises(UserInputError, match=r"has no tokenizer; expected one of tokenizer\.json"):
         load_backbone(tmp_path)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pooling_by_default_takes_a_token_that_has_seen_the_text(family: str) -> None:
+    assert tiny_backbone(family, pooling="auto").pooling == ("last" if family in DECODERS else "cls")
+
+
+def test_a_decoders_first_token_is_refused() -> None:
+    with pytest.raises(UserInputError, match=r"pooling='cls': the first token of gpt2 sees no other token"):
+        tiny_backbone("gpt2", pooling="cls")
+
+
+def test_bf16_leaves_rotary_positions_in_float32() -> None:
+    buffers = dict(tiny_backbone("llama", precision="bf16").model.named_buffers())
+    assert {b.dtype for name, b in buffers.items() if "inv_freq" in name} == {torch.float32}

@@ -66,3 +66,9 @@ def test_weights_that_do_not_fit_their_description_are_refused(tmp_path: Path) -
     (tmp_path / CONFIG_FILE).write_text(json.dumps(about))
     with pytest.raises(UserInputError, match="does not fit"):
         load_adapted(tiny_backbone(), tmp_path)
+
+
+def test_another_precision_is_refused(tmp_path: Path) -> None:
+    save_adapted(_model(precision="bf16"), tmp_path, label_names=("a", "b", "c"))
+    with pytest.raises(UserInputError, match="was trained on a bf16 backbone, and this one is fp32"):
+        load_adapted(tiny_backbone(), tmp_path)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import StudyView, TrialView
-from adapter_sweep.tracking import Tracker, TrackingError, mask_credentials
+from adapter_sweep.tracking import Tracker, TrackingError
 from adapter_sweep.tracking.failure import Deadline, prepare_environment
 
 MakeTrial = Callable[..., TrialView]
@@ -21,6 +22,7 @@ MakeStudy = Callable[..., StudyView]
     [
         ("http://ann:s3cret@host:80/x", "http://***@host:80/x"),
         ("postgresql://ann:p@ss:w@db/x failed", "postgresql://***@db/x failed"),
+        ("postgresql://ann:p/w@db/x failed", "postgresql://***@db/x failed"),
         ("at 'https://token@host' and http://a:b@c", "at 'https://***@host' and http://***@c"),
         ("postgresql://db/x?user=ann&password=s3cret&a=b", "postgresql://db/x?user=ann&password=***&a=b"),
         ("https://host/x?access_token=s3cret", "https://host/x?access_token=***"),

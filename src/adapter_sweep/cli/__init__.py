@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adapter_sweep import __version__
+from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 
 if TYPE_CHECKING:
@@ -130,10 +131,11 @@ def _status() -> int:
         result = app(standalone_mode=False)
     except UserInputError as error:
         for problem in error.problems:
-            typer.echo(problem if problem.startswith(" ") else f"error: {problem}", err=True)
+            shown = mask_credentials(problem)
+            typer.echo(shown if shown.startswith(" ") else f"error: {shown}", err=True)
         return 2
     except AdapterSweepError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {mask_credentials(str(error))}", err=True)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -37,7 +37,7 @@ class Display:
         )
         self._console.print(
             f"Task        {facts['data_name']}: {facts['train_examples']} training and {facts['validation_examples']} "
-            f"validation examples",
+            f"validation examples{_subset(study)}",
             soft_wrap=True,
         )
         self._console.print(f"Backbone    {facts['model']} on {facts['device']}, {facts['threads']} threads")
@@ -129,6 +129,12 @@ class Display:
             return ""
         seconds = (time.monotonic() - self._began) / done * (self._total - self._done - fraction)
         return f"  about {seconds / 60:.0f} min left" if seconds >= 90 else f"  about {seconds:.0f} s left"
+
+
+def _subset(study: StudyView) -> str:
+    task = study.config.get("task")
+    limit = task.get("max_train_examples") if isinstance(task, Mapping) else None
+    return f" (task.max_train_examples={limit}; null takes all)" if limit else ""
 
 
 def _short(params: Mapping[str, ParamValue]) -> str:

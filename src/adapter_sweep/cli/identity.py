@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from adapter_sweep.config.compose import Composed
-from adapter_sweep.tracking import mask_credentials
+from adapter_sweep.credentials import mask_credentials
 
 if TYPE_CHECKING:
     from adapter_sweep.bench import Bench  # torch, which the commands that read do without
@@ -27,6 +27,8 @@ def definition(composed: Composed, bench: "Bench", *, single: bool) -> dict[str,
     kept = {key: value for key, value in composed.values.items() if key not in around}
     return {
         **kept,
+        # What `auto` came to: accuracies in two precisions and latencies of two devices are not comparable.
+        **{key: bench.provenance()[key] for key in ("device", "threads", "precision")},
         "model_fingerprint": bench.backbone.fingerprint,
         "data_fingerprint": bench.data.fingerprint,
     }
@@ -41,6 +43,9 @@ def shareable(composed: Composed) -> dict[str, Any]:
     return values
 
 
-def reproducing(composed: Composed) -> tuple[str, ...]:
-    """The overrides that `adapter-sweep trial` needs beside a trial's own parameters."""
-    return tuple(text for text in composed.overrides if text.lstrip("+~").split("=")[0].split(".")[0] not in _AROUND)
+def reproducing(composed: Composed, bench: "Bench") -> tuple[str, ...]:
+    """What `adapter-sweep trial` needs beside a trial's own parameters to repeat it."""
+    keys = {text: text.lstrip("+~").split("=")[0] for text in composed.overrides}
+    kept = [text for text, key in keys.items() if key.split(".")[0] not in _AROUND and key != "train.precision"]
+    where = [] if composed.config_dir is None else [f"--config-dir={composed.config_dir}"]
+    return (*where, *kept, f"train.precision={bench.backbone.precision}")

@@ -11,6 +11,7 @@ from adapter_sweep.cli.identity import definition, reproducing, shareable, study
 from adapter_sweep.cli.printing import open_console, print_front, print_record
 from adapter_sweep.config.compose import Composed
 from adapter_sweep.config.quoting import quoted
+from adapter_sweep.config.space import grid_points
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.records import TrialState
 from adapter_sweep.report import write_report
@@ -50,13 +51,14 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
         )
         recovered = ledger.recover()
         done = len(ledger.view().counted())
-        total = done + 1 if single else config.study.n_trials
-        ledger.set_facts(
-            config={"sweep": composed.sweep, **shareable(composed)},
-            search_space=dict(config.search_space),
-            provenance=bench.provenance(),
-            n_trials=total,
-        )
+        total = done + 1 if single else _planned(composed)
+        if done < total:  # a finished study stays as it is
+            ledger.set_facts(
+                config={"sweep": composed.sweep, **shareable(composed)},
+                search_space=dict(config.search_space),
+                provenance=bench.provenance(),
+                n_trials=total,
+            )
     publisher = _Publisher(ledger, results_dir, config.tracking.uri, config.tracking.enabled, console)
     display.opening(ledger.view(), total, results_dir, recovered=recovered)
     try:
@@ -64,13 +66,13 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
             publisher.study(active=True)
             _score_anchors(console, ledger, bench, single=single)
         with display.progress(done, total):
-            run_trials(
+            ran = run_trials(
                 ledger,
                 bench,
                 composed.values,
-                total,
+                None if single else total,
                 display,
-                overrides=reproducing(composed),
+                overrides=reproducing(composed, bench),
                 fixed=composed.fixed() if single else {},
                 told=publisher.trial,
             )
@@ -79,7 +81,15 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
         kept = "It is kept" if single else "The study is kept; the same command continues it"
         console.print(f"\nInterrupted. {kept}. What there is so far: adapter-sweep report {name}{_where(results_dir)}")
         raise
-    _close(console, ledger, publisher, results_dir, single=single)
+    _close(console, ledger, publisher, results_dir, single=ran[0] if single else None)
+
+
+def _planned(composed: Composed) -> int:
+    """How many trials the study is to have: no more than a grid has points."""
+    wanted = composed.config.study.n_trials
+    if composed.config.study.sampler != "grid":
+        return wanted
+    return min(wanted, len(grid_points(composed.space)))
 
 
 def _score_anchors(console: Console, ledger: Ledger, bench: Bench, *, single: bool) -> None:
@@ -89,28 +99,29 @@ def _score_anchors(console: Console, ledger: Ledger, bench: Bench, *, single: bo
             ledger.set_facts(anchors=bench.anchors())
 
 
-def _close(console: Console, ledger: Ledger, publisher: "_Publisher", results_dir: Path, *, single: bool) -> None:
-    """The report, and the last words: the front, where everything is, how to look at it."""
+def _close(console: Console, ledger: Ledger, publisher: "_Publisher", results_dir: Path, *, single: int | None) -> None:
+    """The report, and the last words: the front (or the single trial), where everything is, how to look at it."""
     with console.status("Writing the report …"):
         publisher.all()
         view = ledger.view()
         paths = write_report(view, ledger.folder)
         publisher.report(ledger.folder)
-    if single:
-        print_record(console, view.trials[-1])
-    else:
+    one = next((trial for trial in view.trials if trial.number == single), None)
+    if one is None:
         print_front(console, view)
+    else:
+        print_record(console, one)
     console.print(f"Report      {paths.report_html}")
     console.print(
         f"Tables      {paths.trials_csv}, {paths.front_csv.name}, {paths.front_json.name}, {paths.front_png.name}"
     )
     if publisher.on:
         console.print(f"Compare     {publisher.server or 'adapter-sweep ui' + _where(results_dir)}")
+    if one is not None and one.state is not TrialState.COMPLETE:
+        raise AdapterSweepError(f"the trial was {one.state}: {one.reason}")
     if not view.in_state(TrialState.COMPLETE):
         reasons = {t.reason for t in view.trials if t.reason}
         raise AdapterSweepError("no trial was completed: " + "; ".join(sorted(reasons)[:3]))
-    if single and view.trials[-1].state is not TrialState.COMPLETE:
-        raise AdapterSweepError(f"the trial was {view.trials[-1].state}: {view.trials[-1].reason}")
 
 
 def _where(results_dir: Path) -> str:
@@ -127,6 +138,7 @@ class _Publisher:
         self._ledger = ledger
         self._console = console
         self._warned = False
+        self._new_store = False
         self._own_store = uri is not None
         self._tracker = Tracker(results_dir, ledger.name, uri) if enabled else None
 
@@ -145,7 +157,10 @@ class _Publisher:
         if self._tracker is None:
             return
         try:
-            self._ledger.set_facts(mlflow_run_id=self._tracker.publish_study(self._ledger.view(), active=active))
+            view = self._ledger.view()
+            run_id = self._tracker.publish_study(view, active=active)
+            self._new_store |= view.mlflow_run_id not in (None, run_id)
+            self._ledger.set_facts(mlflow_run_id=run_id)
         except TrackingError as error:
             self._warn(error)
 
@@ -160,11 +175,11 @@ class _Publisher:
             self._warn(error)
 
     def all(self) -> None:
-        """Whatever MLflow missed."""
-        for trial in self._ledger.view().trials if self._tracker is not None else ():
-            if trial.mlflow_run_id is None:
-                self.trial(trial.number)
+        """Whatever MLflow missed; everything, where the store is another than before."""
         self.study(active=False)
+        for trial in self._ledger.view().trials if self._tracker is not None else ():
+            if trial.mlflow_run_id is None or self._new_store:
+                self.trial(trial.number)
 
     def report(self, folder: Path) -> None:
         """The report's files, with the parent run."""

@@ -35,6 +35,7 @@ class Composed:
         ranges: those of the space that the user's overrides gave, as written.
         overrides: the user's other overrides: with a trial's parameters they reproduce it.
         sweep: the sweep's name; None where there is none.
+        config_dir: the user's own configuration, where there is one.
     """
 
     config: SweepConfig
@@ -42,6 +43,7 @@ class Composed:
     ranges: dict[str, str]
     overrides: tuple[str, ...]
     sweep: str | None
+    config_dir: Path | None
 
     @property
     def values(self) -> dict[str, Any]:
@@ -124,7 +126,9 @@ def compose(overrides: list[str], *, config_dir: Path | None = None, default_swe
     config = validate(values)
     dimensions = _check_space(config)
     kept = tuple(str(o.input_line) for key, o in fixed.items() if key != "sweep")
-    return Composed(config, dimensions, ranges, (f"sweep={quoted(chosen)}", *kept) if chosen else kept, chosen)
+    return Composed(
+        config, dimensions, ranges, (f"sweep={quoted(chosen)}", *kept) if chosen else kept, chosen, config_dir
+    )
 
 
 def _parse(overrides: list[str]) -> tuple[dict[str, Override], list[str]]:

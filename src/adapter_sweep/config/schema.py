@@ -40,7 +40,7 @@ class _Section(BaseModel):
 
 class _Backbone(_Section):
     kind: str
-    pooling: Literal["mean", "cls", "last"] = "mean"
+    pooling: Literal["auto", "mean", "cls", "last"] = "auto"
     attention: Literal["eager", "sdpa"] = "sdpa"
 
 

@@ -18,7 +18,9 @@ from adapter_sweep.errors import AdapterSweepError, UserInputError
 __all__ = ["POOLINGS", "Backbone", "Pooling", "fingerprint", "load_backbone", "pool"]
 
 # Shapes: B batch, T tokens, D hidden.
-Pooling = Literal["mean", "cls", "last"]
+POOLINGS = ("auto", "mean", "cls", "last")
+Pooled = Literal["mean", "cls", "last"]
+Pooling = Literal["auto", "mean", "cls", "last"]
 _TOKENIZERS = (
     "tokenizer.json",
     "vocab.txt",
@@ -27,7 +29,6 @@ _TOKENIZERS = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
-POOLINGS: tuple[Pooling, ...] = ("mean", "cls", "last")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Backbone:
 
     model: nn.Module
     tokenizer: PreTrainedTokenizerBase | None
-    pooling: Pooling
+    pooling: Pooled
     layout: Layout
     fingerprint: str
     held: str
@@ -54,8 +55,7 @@ class Backbone:
     @property
     def vocabulary_size(self) -> int:
         """How many token ids there are."""
-        embeddings: Any = self.model.get_input_embeddings()  # type: ignore[operator]
-        return int(embeddings.num_embeddings)
+        return _vocabulary_size(self.model)
 
     @property
     def takes_token_types(self) -> bool:
@@ -70,7 +70,7 @@ class Backbone:
         return pool(hidden, attention_mask, self.pooling)
 
 
-def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
+def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooled) -> Tensor:
     """Pool hidden states [B, T, D] over the tokens whose mask [B, T] is 1, to [B, D] in float32.
 
     `cls` takes the first token, `last` the last unmasked one (what a decoder has seen the whole text at), `mean` all.
@@ -143,15 +143,41 @@ def wrap_backbone(
     source: str,
     precision: Precision = "fp32",
 ) -> Backbone:
-    """Freeze a transformers model and find its sites. The model is changed in place (pooler dropped, frozen, eval)."""
+    """Freeze a transformers model and find its sites. The model is changed in place (pooler dropped, frozen, eval).
+
+    Raises:
+        UserInputError: no sites, or `cls` pooling of a model whose first token sees no other.
+    """
     if isinstance(getattr(model, "pooler", None), nn.Module):
         # The pre-training pooler feeds a head we do not use: pooled here is what `pool` returns.
         model.pooler = cast(Any, None)
     model.eval().requires_grad_(False)
+    layout = find_layout(model)
+    causal = _is_causal(model)
+    if pooling == "cls" and causal:
+        raise UserInputError(
+            f"backbone.pooling='cls': the first token of {source} sees no other token; allowed: auto, last, mean"
+        )
+    resolved: Pooled = pooling if pooling != "auto" else "last" if causal else "cls"
     loaded = fingerprint(dict(model.named_parameters()))
-    model.to(DTYPES[precision])
+    for parameter in model.parameters():
+        # Not `model.to`: it would cast the buffers too, and rotary positions in bf16 are wrong by up to a radian.
+        parameter.data = parameter.data.to(DTYPES[precision])
     held = fingerprint(dict(model.named_parameters()))
-    return Backbone(model, tokenizer, pooling, find_layout(model), loaded, held, precision, source)
+    return Backbone(model, tokenizer, resolved, layout, loaded, held, precision, source)
+
+
+@torch.inference_mode()
+def _is_causal(model: nn.Module) -> bool:
+    """Whether a token sees only those before it: does the first one's hidden state stay when the last one changes?"""
+    ids = torch.tensor([[3, 4, 5, 6], [3, 4, 5, 7]]) % _vocabulary_size(model)
+    hidden = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+    return bool(torch.allclose(hidden[0, 0], hidden[1, 0], rtol=1e-5, atol=1e-6))
+
+
+def _vocabulary_size(model: nn.Module) -> int:
+    embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
+    return int(embeddings.num_embeddings)
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Batch", "Encoded", "encode_texts", "epoch_batches", "scoring_batches"]
+__all__ = ["Batch", "Encoded", "count_batches", "encode_texts", "epoch_batches", "scoring_batches"]
 
 # How many batches' worth of rows are sorted by length together: more saves padding, fewer mixes better.
 _POOL_BATCHES = 32
@@ -81,6 +81,20 @@ def epoch_batches(split: Encoded, *, batch_size: int, max_tokens: int, seed: int
     Guarantees: each row is in exactly one batch; a batch has at most `batch_size` rows and, padding counted, at most
     `max_tokens` tokens (but never less than one row).
     """
+    groups, generator = _epoch_groups(split, batch_size, max_tokens, seed, epoch)
+    for index in torch.randperm(len(groups), generator=generator).tolist():
+        yield _collate(split, groups[index])
+
+
+def count_batches(split: Encoded, *, batch_size: int, max_tokens: int, seed: int, epoch: int) -> int:
+    """How many batches `epoch_batches` yields, without making them."""
+    return len(_epoch_groups(split, batch_size, max_tokens, seed, epoch)[0])
+
+
+def _epoch_groups(
+    split: Encoded, batch_size: int, max_tokens: int, seed: int, epoch: int
+) -> tuple[list[list[int]], torch.Generator]:
+    """The rows of each of an epoch's batches, shortest texts first within a pool, and the generator as they left it."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     order = torch.randperm(len(split), generator=generator).tolist()
     pool = batch_size * _POOL_BATCHES
@@ -89,8 +103,7 @@ def epoch_batches(split: Encoded, *, batch_size: int, max_tokens: int, seed: int
         # Python's sort is stable, so rows of equal length stay in their random order.
         rows = sorted(order[start : start + pool], key=lambda row: len(split.ids[row]))
         groups.extend(_cut(split, rows, batch_size, max_tokens))
-    for index in torch.randperm(len(groups), generator=generator).tolist():
-        yield _collate(split, groups[index])
+    return groups, generator
 
 
 def scoring_batches(split: Encoded, *, batch_size: int, max_tokens: int) -> Iterator[Batch]:

@@ -11,7 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +25,8 @@ __all__ = ["LatencySpec", "Reading", "latency_metrics", "measure", "quiet_host",
 NOISY_IQR_OVER_MEDIAN = 0.10
 _BOOTSTRAP = 2000
 _LOCK = Path(tempfile.gettempdir()) / f"adapter-sweep-latency-{os.getuid()}.lock"
+# Every step passes the gate and a reader keeps it shut: without it, overlapping steps would keep readers out for ever.
+_GATE = _LOCK.with_suffix(".gate")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class Reading:
     Attributes:
         p50_ms, p90_ms: of the adapted model, one forward pass.
         ratio: adapted over frozen, median over pairs; `ratio_low` and `ratio_high` its 95 % bootstrap interval.
-        noise_floor: |1 - ratio| of the backbone against itself, in the same session, from as many pairs.
+        noise_floor: how far from 1 the backbone against itself may read: the farther end of that ratio's 95 % bootstrap
+            interval, in the same session, from as many pairs.
         noisy: the IQR of the adapted model's or the backbone's latency is over 10 % of its median.
     """
 
@@ -116,7 +119,8 @@ def _read(model: AdaptedModel, spec: LatencySpec, batch_size: int, pairs: int, s
     ours, theirs, again = _in_turn(adapted, frozen, pairs)
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     low, high = _bootstrap_median(ratios, generator)
-    floor = abs(1 - statistics.median(b / c for b, c in zip(theirs, again, strict=True)))
+    same = _bootstrap_median([b / c for b, c in zip(theirs, again, strict=True)], generator)
+    floor = max(abs(1 - end) for end in same)
     p50, p90 = (1000 * torch.tensor(ours, dtype=torch.float64).quantile(q).item() for q in (0.5, 0.9))
     noisy = max(_spread(ours), _spread(theirs)) > NOISY_IQR_OVER_MEDIAN
     return Reading(p50, p90, statistics.median(ratios), low, high, floor, noisy)
@@ -186,9 +190,9 @@ def _spread(seconds: list[float]) -> float:
 
 
 @contextmanager
-def _locked(operation: int) -> Iterator[None]:
-    """Hold a lock on the host's file; the operating system frees it should the process die."""
-    descriptor = os.open(_LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+def _locked(path: Path, operation: int) -> Iterator[None]:
+    """Hold a lock on one of the host's files; the operating system frees it should the process die."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(descriptor, operation)
         yield
@@ -199,12 +203,14 @@ def _locked(operation: int) -> Iterator[None]:
 @contextmanager
 def quiet_host() -> Iterator[None]:
     """While open, no training step of this user runs on the host."""
-    with _locked(fcntl.LOCK_EX):
+    with _locked(_GATE, fcntl.LOCK_EX), _locked(_LOCK, fcntl.LOCK_EX):
         yield
 
 
 @contextmanager
 def training_step() -> Iterator[None]:
     """While open, nobody reads latency on the host; many training steps may be open at once."""
-    with _locked(fcntl.LOCK_SH):
+    with ExitStack() as held:
+        with _locked(_GATE, fcntl.LOCK_SH):
+            held.enter_context(_locked(_LOCK, fcntl.LOCK_SH))
         yield

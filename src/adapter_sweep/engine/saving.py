@@ -34,6 +34,7 @@ def save_adapted(model: AdaptedModel, folder: Path, *, label_names: tuple[str, .
         "spec": asdict(model.spec),
         "label_names": list(label_names),
         "pooling": model.backbone.pooling,
+        "precision": model.backbone.precision,
         "backbone": {"source": model.backbone.source, "fingerprint": model.backbone.fingerprint},
     }
     aside = folder / f".{CONFIG_FILE}.{os.getpid()}"
@@ -54,10 +55,12 @@ def load_adapted(backbone: Backbone, folder: Path) -> tuple[AdaptedModel, tuple[
         about = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         spec = BottleneckSpec(**about["spec"])
         labels = tuple(str(name) for name in about["label_names"])
-        made_for, pooling = about["backbone"], about["pooling"]
+        made_for, pooling, precision = about["backbone"], about["pooling"], about["precision"]
         tensors = load_file(folder / WEIGHTS_FILE)
     except Exception as error:  # a broken file can raise nearly anything while it is parsed
         raise UserInputError(f"{folder} holds no adapter that can be read: {type(error).__name__}: {error}") from error
+    if precision != backbone.precision:
+        raise UserInputError(f"{folder} was trained on a {precision} backbone, and this one is {backbone.precision}")
     if (made_for["fingerprint"], pooling) != (backbone.fingerprint, backbone.pooling):
         raise UserInputError(
             f"{folder} was made for {made_for['source']}, {pooling} pooling, weights {made_for['fingerprint'][:12]}…, "

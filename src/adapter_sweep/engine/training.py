@@ -2,14 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from adapter_sweep.engine.adapters import AdaptedModel
-from adapter_sweep.engine.batches import Batch, Encoded, epoch_batches, scoring_batches
+from adapter_sweep.engine.batches import Encoded, count_batches, epoch_batches, scoring_batches
 from adapter_sweep.engine.guards import check_finite_loss
 from adapter_sweep.engine.latency import training_step
 
@@ -83,8 +83,7 @@ def train(
     Raises:
         GuardError: a loss is not finite.
     """
-    steps_an_epoch = [sum(1 for _ in _batches(split, spec, epoch)) for epoch in range(spec.epochs)]
-    steps = sum(steps_an_epoch)
+    steps = sum(count_batches(split, **_order(spec, epoch)) for epoch in range(spec.epochs))
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = _optimizer(model, spec)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_then_decay(steps, spec.warmup_fraction))
@@ -93,7 +92,7 @@ def train(
     for epoch in range(spec.epochs):
         started = time.perf_counter()
         total = 0.0
-        for batch in _batches(split, spec, epoch):
+        for batch in epoch_batches(split, **_order(spec, epoch)):
             with training_step():
                 optimizer.zero_grad(set_to_none=True)
                 logits = model(*batch.inputs(device))
@@ -141,8 +140,8 @@ def warmup_then_decay(steps: int, warmup_fraction: float) -> Callable[[int], flo
     return factor
 
 
-def _batches(split: Encoded, spec: TrainSpec, epoch: int) -> Iterator[Batch]:
-    return epoch_batches(split, batch_size=spec.batch_size, max_tokens=spec.max_tokens, seed=spec.seed, epoch=epoch)
+def _order(spec: TrainSpec, epoch: int) -> dict[str, int]:
+    return {"batch_size": spec.batch_size, "max_tokens": spec.max_tokens, "seed": spec.seed, "epoch": epoch}
 
 
 def _optimizer(model: AdaptedModel, spec: TrainSpec) -> torch.optim.AdamW:

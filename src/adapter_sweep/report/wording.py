@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 
+from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.records import METRIC_HELP, ParamValue, StudyView, TrialView
 
 __all__ = [
@@ -35,13 +36,12 @@ _NAMES = {
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
-_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]+@")
 
 
 def plain(text: object) -> str:
     """Foreign text made safe to write: no control or reordering characters, no password of a URL."""
     cleaned = _UNPRINTABLE.sub("\ufffd", str(text).replace("\r\n", "\n"))
-    return _PASSWORD.sub(r"\1:***@", cleaned)
+    return mask_credentials(cleaned)
 
 
 def one_line(text: object, limit: int = 200) -> str:

@@ -124,8 +124,10 @@ class Ledger:
 
     # -- the trials' way through the ledger
 
-    def ask(self, n_trials: int) -> tuple[optuna.Trial, Slot] | None:
+    def ask(self, n_trials: int | None) -> tuple[optuna.Trial, Slot] | None:
         """The next trial, its parameters suggested, and the slot that marks it as worked on; None where all have begun.
+
+        `n_trials` is None where one more is wanted, whatever there is.
 
         Asking and counting happen under one lock, so several processes never start more trials than there are to be.
         Trials whose process died are queued again first, and do not count. Should suggesting fail or be interrupted,
@@ -136,7 +138,7 @@ class Ledger:
             trials = self._trials()
             waiting = [t for t in trials if t.state == OptunaState.WAITING]
             counted = sum(1 for t in trials if t.state != OptunaState.WAITING and state_of(t).counts)
-            if counted >= n_trials:
+            if n_trials is not None and counted >= n_trials:
                 return None
             if self._grid is not None and not waiting and not self._enqueue_next_point(trials):
                 return None
@@ -190,7 +192,7 @@ class Ledger:
         return state
 
     def note(self, trial: optuna.Trial, **facts: object) -> None:
-        """Write facts of a running trial: `params`, `overrides`, `provenance`, `weights_path`."""
+        """Write facts of a running trial: `params`, `overrides`, `provenance`, `config`, `weights_path`."""
         for name, value in facts.items():
             self._attr(trial, name, value)
 
@@ -246,8 +248,10 @@ class Ledger:
             IndexError: there is no such trial.
         """
         facts = facts_of(self._study.user_attrs)
-        view = trial_view(self._trials()[number], self.folder, facts)
+        frozen = self._trials()[number]
+        view = trial_view(frozen, self.folder, facts)
         config = with_params(facts["config"], view.params) if "config" in facts else {}
+        config |= frozen.user_attrs.get(PREFIX + "config", {})
         return replace(view, curves=self._curves(view), config=config)
 
     def _curves(self, trial: TrialView) -> dict[str, list[tuple[int, float]]]:

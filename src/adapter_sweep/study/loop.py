@@ -24,6 +24,7 @@ from adapter_sweep.trial import Outcome, TrialWatcher, run_trial
 __all__ = ["ERROR_FILE", "Watcher", "run_trials"]
 
 ERROR_FILE = "error.txt"
+_TRIAL_SECTIONS = ("method", "train", "latency", "budget")
 _log = logging.getLogger(__name__)
 
 
@@ -41,30 +42,34 @@ def run_trials(
     ledger: Ledger,
     bench: Bench,
     values: Mapping[str, Any],
-    n_trials: int,
+    n_trials: int | None,
     watch: Watcher,
     *,
     overrides: tuple[str, ...] = (),
     fixed: Mapping[str, ParamValue] | None = None,
     told: Callable[[int], None] = lambda _: None,
-) -> None:
-    """Run trials until the ledger holds `n_trials`, however many processes take part.
+) -> list[int]:
+    """Run trials until the ledger holds `n_trials`, however many processes take part; or one trial, whatever it holds.
 
     Args:
         ledger: the study.
         bench: its backbone and data.
         values: the study's configuration as plain values, in which each trial's parameters are set.
-        n_trials: how many trials the study is to have in all, those before this call included.
+        n_trials: how many trials the study is to have in all, those before this call included; None for one more.
         watch: told of all that happens.
         overrides: what reproduces the study's fixed settings on the command line.
         fixed: parameters to show where nothing is searched.
         told: called with each trial's number once the ledger has it; what it raises is logged once and costs no trial.
+
+    Returns:
+        The numbers of the trials this call ran.
 
     Raises:
         KeyboardInterrupt: as it came; the running trial is marked interrupted and its configuration queued again.
         AdapterSweepError: the ledger cannot be read or written; the running trial is queued again at the next start.
     """
     careful = _Careful(watch, told)
+    ran: list[int] = []
     with ledger_errors("the ledger failed; the same command continues the study once it is back"):
         while (asked := ledger.ask(n_trials)) is not None:
             trial, slot = asked
@@ -75,6 +80,10 @@ def run_trials(
                 careful.told(trial.number)
                 raise
             careful.told(trial.number)
+            ran.append(trial.number)
+            if n_trials is None:
+                break
+    return ran
 
 
 def _run(
@@ -97,6 +106,8 @@ def _run(
             overrides=[*overrides, *(f"{key}={literal(value)}" for key, value in params.items())],
             provenance=bench.provenance(),
         )
+        if not params:  # nothing is searched: the study's configuration is that of its newest trial alone
+            ledger.note(trial, config={key: values[key] for key in _TRIAL_SECTIONS if key in values})
         folder.mkdir(parents=True, exist_ok=True)
         outcome = run_trial(validate(with_params(values, params)), bench, ledger, folder, watch)
         _keep(ledger, trial, outcome, folder)

@@ -1,8 +1,7 @@
 """The MLflow view of the ledger; the only importer of mlflow, and not before something is published."""
 
-from adapter_sweep.tracking.address import mask_credentials
 from adapter_sweep.tracking.failure import TrackingError
 from adapter_sweep.tracking.tracker import ReconcileSummary, Tracker
 from adapter_sweep.tracking.ui import serve_ui
 
-__all__ = ["ReconcileSummary", "Tracker", "TrackingError", "mask_credentials", "serve_ui"]
+__all__ = ["ReconcileSummary", "Tracker", "TrackingError", "serve_ui"]

@@ -1,25 +1,13 @@
 """Where the tracking store is, and how its address is shown: never with a password in it."""
 
-import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from adapter_sweep.errors import UserInputError
 
-__all__ = ["LOCAL_STORE", "is_server", "local_store_path", "mask_credentials", "store_uri"]
+__all__ = ["LOCAL_STORE", "is_server", "local_store_path", "store_uri"]
 
 LOCAL_STORE = "mlflow.db"
-
-# Greedy up to the last `@` before a slash or a space: a password may hold an unescaped `@` or `:`.
-_USER_INFO = re.compile(r"(?<=://)[^\s/'\"]*@")
-_SECRET_VALUE = re.compile(
-    r"(?i)\b([a-z_-]*(?:password|passwd|pwd|token|secret|api[_-]?key|access[_-]?key)[a-z_-]*=)[^&\s'\"]+"
-)
-
-
-def mask_credentials(text: str) -> str:
-    """Return `text` with the user part of every URL, and every secret in a query, replaced by `***`."""
-    return _SECRET_VALUE.sub(r"\1***", _USER_INFO.sub("***@", text))
 
 
 def store_uri(results_dir: Path, tracking_uri: str | None) -> str:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import yaml
 
+from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.records import ParamValue, StudyView, TrialState, TrialView
-from adapter_sweep.tracking.address import mask_credentials
 
 __all__ = [
     "DIGEST",

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.errors import AdapterSweepError, UserInputError
-from adapter_sweep.tracking.address import mask_credentials
 
 __all__ = ["Deadline", "TrackingError", "prepare_environment", "tracking_errors"]
 

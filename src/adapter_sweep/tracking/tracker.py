@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.records import StudyView, TrialState, TrialView
 from adapter_sweep.tracking import content
-from adapter_sweep.tracking.address import is_server, mask_credentials, store_uri
+from adapter_sweep.tracking.address import is_server, store_uri
 from adapter_sweep.tracking.failure import Deadline, TrackingError, prepare_environment, tracking_errors
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.errors import UserInputError
-from adapter_sweep.tracking.address import is_server, local_store_path, mask_credentials, store_uri
+from adapter_sweep.tracking.address import is_server, local_store_path, store_uri
 from adapter_sweep.tracking.failure import TrackingError, prepare_environment
 
 __all__ = ["serve_ui"]

@@ -4,6 +4,7 @@ Splitting is a function of the rows and the user's seed alone, whatever the hash
 """
 
 import logging
+import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -95,10 +96,14 @@ def drop_duplicates(
 
 def sort_label_names(labels: Iterable[str]) -> list[str]:
     """Label names in order: as numbers when all of them are numbers, else as text."""
+    names = sorted(labels)
     try:
-        return sorted(labels, key=lambda label: (float(label), label))
+        numbers = {label: float(label) for label in names}
     except ValueError:
-        return sorted(labels)
+        return names
+    # `nan` is a float too, and has no place among numbers.
+    finite = all(map(math.isfinite, numbers.values()))
+    return sorted(names, key=numbers.__getitem__) if finite else names
 
 
 def _without(rows: Sequence[Row], held_out: Sequence[Row], message: str) -> list[Row]:
