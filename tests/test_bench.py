@@ -8,6 +8,7 @@ from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, RobertaCo
 
 from adapter_sweep import bench as bench_module
 from adapter_sweep.bench import _usable_positions, load_task, open_bench
+from adapter_sweep.config.compose import compose
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.provenance import physical_cores
 from adapter_sweep.records import ParamValue
@@ -118,3 +119,11 @@ def test_loading_leaves_transformers_as_loud_as_it_was(bars: bool) -> None:
         assert logging.is_progress_bar_enabled() == bars
     finally:
         switch[enabled]()
+
+
+def test_files_that_are_not_there_are_named_with_their_keys() -> None:
+    files = ["task.path=no.csv", "task.test_path=none.csv"]
+    config = compose(["task=local", *files, "task.text=text", "task.label=label"]).config
+    with pytest.raises(UserInputError) as caught:
+        load_task(config)
+    assert [problem.partition(": ")[0] for problem in caught.value.problems] == files

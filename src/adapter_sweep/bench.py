@@ -167,12 +167,17 @@ def load_task(config: SweepConfig) -> TaskData:
     if isinstance(task, BuiltinTask):
         return load_builtin(task.name, **common)
     if isinstance(task, LocalTask):
+        paths = {"path": task.path, "validation_path": task.validation_path, "test_path": task.test_path}
+        files = {key: Path(path).expanduser() for key, path in paths.items() if path is not None}
+        gone = [f"task.{key}={paths[key]}: no such file: {f.absolute()}" for key, f in files.items() if not f.exists()]
+        if gone:
+            raise UserInputError(*gone)
         return load_local(
-            Path(task.path).expanduser(),
+            files["path"],
             text_columns=task.text_columns,
             label_column=task.label,
-            validation_path=task.validation_path,
-            test_path=task.test_path,
+            validation_path=files.get("validation_path"),
+            test_path=files.get("test_path"),
             delimiter=task.delimiter,
             name=task.name,
             **common,

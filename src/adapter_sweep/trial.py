@@ -14,7 +14,7 @@ from adapter_sweep.config import SweepConfig
 from adapter_sweep.engine import guards
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, ParamCount, count_params
 from adapter_sweep.engine.batches import epoch_batches
-from adapter_sweep.engine.latency import LatencySpec, latency_metrics, measure
+from adapter_sweep.engine.latency import LatencySpec, latency_metrics, measure, training_step
 from adapter_sweep.engine.saving import save_adapted
 from adapter_sweep.engine.training import Progress, TrainSpec, score, train
 from adapter_sweep.records import TrialState
@@ -169,7 +169,8 @@ def _train(
         training_split, batch_size=spec.batch_size, max_tokens=spec.max_tokens, seed=spec.seed, epoch=0
     )
     watch.stage("training")
-    metrics = {"identity_gap": guards.check_identity(model, next(first))}
+    with training_step():
+        metrics = {"identity_gap": guards.check_identity(model, next(first))}
     accuracies: list[tuple[int, float]] = []
     scoring_seconds = 0.0
     last_step = 0

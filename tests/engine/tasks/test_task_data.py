@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from adapter_sweep.engine.tasks import Split, TaskData, majority_accuracy
+from adapter_sweep.engine.tasks import Split, TaskData
 from adapter_sweep.errors import UserInputError
 
 
@@ -69,12 +69,6 @@ def test_the_fingerprint_changes_with_the_content(other: TaskData) -> None:
 def test_the_fingerprint_is_of_the_content_alone() -> None:
     assert replace(WHOLE, name="u", source="elsewhere").fingerprint == WHOLE.fingerprint
     assert WHOLE.fingerprint == "5428818102203f5191a00a0c4f334d19d62b198d9dd175bb839cdf0390bb3a82"
-
-
-def test_majority_accuracy_takes_the_class_from_train() -> None:
-    train = split("a", "b", "c", labels=(1, 1, 0))
-    assert majority_accuracy(train, split("d", "e", "f", "g", labels=(0, 0, 0, 1))) == 0.25
-    assert majority_accuracy(split("a", "b", labels=(1, 0)), split("d", labels=(0,))) == 1.0
 
 
 def test_the_package_imports_without_the_data_libraries() -> None:

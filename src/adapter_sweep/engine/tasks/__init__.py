@@ -1,7 +1,7 @@
 """Tasks: texts with labels in three splits, from the built-in sets, the user's files or the hub."""
 
 from adapter_sweep.engine.tasks.builtin import BUILTIN_TASKS, load_builtin
-from adapter_sweep.engine.tasks.data import Split, TaskData, majority_accuracy
+from adapter_sweep.engine.tasks.data import Split, TaskData
 from adapter_sweep.engine.tasks.hub import load_hub
 from adapter_sweep.engine.tasks.local import load_local
 
@@ -12,5 +12,4 @@ __all__ = [
     "load_builtin",
     "load_hub",
     "load_local",
-    "majority_accuracy",
 ]

@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-from collections import Counter
 from dataclasses import dataclass, field
 from itertools import combinations
 
 from adapter_sweep.errors import UserInputError
 
-__all__ = ["Split", "TaskData", "majority_accuracy"]
+__all__ = ["Split", "TaskData"]
 
 
 @dataclass(frozen=True)
@@ -75,13 +74,6 @@ class TaskData:
         if problems:
             raise UserInputError(*problems)
         object.__setattr__(self, "fingerprint", _fingerprint(self.label_names, *splits.values()))
-
-
-def majority_accuracy(train: Split, evaluated: Split) -> float:
-    """Accuracy on `evaluated` of always giving the most frequent class of `train` (on a tie, the first)."""
-    counts = Counter(train.labels)
-    majority = min(counts, key=lambda label: (-counts[label], label))
-    return evaluated.labels.count(majority) / len(evaluated)
 
 
 def _fingerprint(label_names: tuple[str, ...], *splits: Split) -> str:
