@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from adapter_sweep.engine.backbone import Backbone
 from adapter_sweep.engine.sites import LayerNorms, Layout, layers_of, sites_of
@@ -70,7 +71,11 @@ def _trained_norms(layout: Layout, spec: BottleneckSpec) -> dict[str, int]:
 
 
 class BottleneckAdapter(nn.Module):
-    """x + up(activation(down(x))): [B, T, D] -> [B, T, D], computed in the adapter's precision, returned in x's."""
+    """x + up(activation(down(x))): [B, T, D] -> [B, T, D].
+
+    Mixed precision as usual (Micikevicius et al. 2018): the parameters, and so their gradients' sums and the
+    optimizer's state, are float32; the products are computed in the precision of the hidden states they are applied to.
+    """
 
     def __init__(self, hidden_size: int, spec: BottleneckSpec, generator: torch.Generator) -> None:
         super().__init__()
@@ -83,9 +88,11 @@ class BottleneckAdapter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the adapter to hidden states [B, T, D]."""
-        h = x.to(self.down.weight.dtype)
-        adapted: Tensor = h + self.up(self.activation(self.down(h)))
-        return adapted.to(x.dtype)
+        h = functional.linear(x, self.down.weight.to(x.dtype), self.down.bias.to(x.dtype))
+        adapted: Tensor = x + functional.linear(
+            self.activation(h), self.up.weight.to(x.dtype), self.up.bias.to(x.dtype)
+        )
+        return adapted
 
 
 class _TrainedNorm(nn.Module):
@@ -96,7 +103,11 @@ class _TrainedNorm(nn.Module):
         self.norm = deepcopy(norm).float().requires_grad_(True)
 
     def forward(self, x: Tensor) -> Tensor:
-        normed: Tensor = self.norm(x.float())
+        norm = self.norm
+        if isinstance(norm, nn.LayerNorm) and x.device.type == "cpu":
+            # On the CPU torch normalises bf16 with float32 weights, in float32, without a copy of either.
+            return functional.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+        normed: Tensor = norm(x.float())
         return normed.to(x.dtype)
 
 
