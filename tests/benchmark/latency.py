@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from adapter_sweep.engine import assets
-from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
+from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec
 from adapter_sweep.engine.backbone import load_backbone
 from adapter_sweep.engine.latency import LatencySpec, Reading, measure
 from adapter_sweep.provenance import cpu_name
@@ -30,7 +30,7 @@ def main() -> None:
     options = parser.parse_args()
     backbone = load_backbone(assets.fetch(assets.MINILM), precision=options.precision, attention=options.attention)
     spec = LatencySpec(32, 8, options.pairs, options.batch_pairs, 1.0, 1)
-    models = {"backbone": AdaptedModel(backbone, BottleneckSpec(1, "none", layer_norms="none"), 2, 0)}
+    models = {"backbone": AdaptedModel(backbone, HeadSpec(), 2, 0)}
     for placement in ("post_attention", "post_ffn", "both"):
         for width in options.widths:
             models[f"{placement} {width}"] = AdaptedModel(backbone, BottleneckSpec(width, placement), 2, 0)

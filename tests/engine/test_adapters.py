@@ -7,8 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertModel
 
-from adapter_sweep.engine.adapters import ACTIVATIONS, AdaptedModel, BottleneckAdapter, BottleneckSpec, count_params
-from adapter_sweep.engine.sites import Layout, find_layout
+from adapter_sweep.engine.adapters import (
+    ACTIVATIONS,
+    AdaptedModel,
+    BottleneckAdapter,
+    BottleneckSpec,
+    HeadSpec,
+    ParamCount,
+    count_params,
+)
+from adapter_sweep.engine.sites import Layers, Layout, find_layout
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +51,39 @@ def test_the_formula_counts_what_is_trained(family: str, placement: str) -> None
     sites = DISTINCT[family] * (2 if placement == "both" else 1)
     assert model.count_params().adapters == sites * (2 * 5 * HIDDEN + 5 + HIDDEN)
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == model.count_params().total
+
+
+@pytest.mark.parametrize(("layers", "held"), [("top:1", [2]), ("top:2", [1, 2]), ((0, 2), [0, 2])])
+@pytest.mark.parametrize("layer_norms", ["none", "adapted_layers", "all"])
+def test_only_the_chosen_layers_hold_adapters_and_trained_norms(
+    layers: Layers, held: list[int], layer_norms: str
+) -> None:
+    backbone = tiny_backbone()
+    spec = BottleneckSpec(5, layer_norms=layer_norms, layers=layers)  # type: ignore[arg-type]
+    model = AdaptedModel(backbone, spec, 3, seed=0)
+    assert sorted(model.adapters) == [f"{index}/{site}" for index in held for site in ("post_attention", "post_ffn")]
+    norms = {"none": [], "adapted_layers": held, "all": [0, 1, 2]}[layer_norms]
+    names = {name.replace(".", "/") for index in norms for name in backbone.layout.layers[index].norms}
+    assert set(model.norms) == names | ({"embeddings/LayerNorm"} if layer_norms == "all" else set())
+    count = count_params(backbone.layout, spec, 3)
+    assert model.count_params() == count
+    assert count.adapters == len(held) * 2 * (2 * 5 * HIDDEN + 5 + HIDDEN)
+    assert count.layer_norms == len(model.norms) * 2 * HIDDEN
+
+
+def test_bert_base_counts_by_depth(bert_base: Layout) -> None:
+    count = count_params(bert_base, BottleneckSpec(64, layers="top:3"), num_classes=2)
+    assert (count.adapters, count.layer_norms) == (2_379_264 // 4, 36_864 // 4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_head_alone_is_a_linear_layer_on_the_frozen_backbone(family: str) -> None:
+    backbone = tiny_backbone(family)
+    model = AdaptedModel(backbone, HeadSpec(), 3, seed=0)
+    assert count_params(backbone.layout, HeadSpec(), 3) == model.count_params() == ParamCount(0, 0, (HIDDEN + 1) * 3)
+    assert set(dict(model.named_parameters())) == {"head.weight", "head.bias"}
+    inputs = tokens()
+    assert torch.equal(model(*inputs), model.head(backbone.encode(*inputs)))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -7,7 +7,7 @@ import torch
 from families import tiny_backbone, tokens
 
 from adapter_sweep.engine import guards
-from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, count_params
+from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec, count_params
 from adapter_sweep.engine.batches import Batch, Encoded
 from adapter_sweep.engine.training import TrainSpec, train
 from adapter_sweep.errors import GuardError
@@ -23,6 +23,10 @@ def test_near_identity() -> None:
     assert 0 < gap < 0.02
     with pytest.raises(GuardError, match=r"change the hidden states by .* init_std=1"):
         guards.check_identity(AdaptedModel(tiny_backbone(), BottleneckSpec(64, init_std=1.0), 2, 0), _batch())
+
+
+def test_a_head_alone_is_the_identity() -> None:
+    assert guards.check_identity(AdaptedModel(tiny_backbone(), HeadSpec(), 2, 0), _batch()) == 0.0
 
 
 def test_near_identity_does_not_let_nan_through() -> None:

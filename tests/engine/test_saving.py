@@ -6,7 +6,7 @@ import torch
 from families import FAMILIES, tiny_backbone, tokens
 from safetensors.torch import load_file
 
-from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
+from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec, MethodSpec
 from adapter_sweep.engine.saving import CONFIG_FILE, WEIGHTS_FILE, load_adapted, save_adapted
 from adapter_sweep.errors import UserInputError
 
@@ -25,6 +25,42 @@ def test_loaded_back_the_logits_are_bit_identical(family: str, precision: str, t
     with torch.no_grad():
         assert torch.equal(loaded(*tokens()), model(*tokens()))
     assert labels == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("spec", "method"),
+    [
+        (BottleneckSpec(6, init_std=0.2, layers="top:2"), "bottleneck"),
+        (BottleneckSpec(6, init_std=0.2, layers=(0, 2)), "bottleneck"),
+        (HeadSpec(), "head"),
+    ],
+    ids=str,
+)
+def test_the_method_is_saved_and_loads_back(spec: MethodSpec, method: str, tmp_path: Path) -> None:
+    model = AdaptedModel(tiny_backbone(), spec, 3, seed=5)
+    save_adapted(model, tmp_path, label_names=("a", "b", "c"))
+    assert json.loads((tmp_path / CONFIG_FILE).read_text())["method"] == method
+    loaded, _ = load_adapted(tiny_backbone(), tmp_path)
+    assert (loaded.spec, hash(loaded.spec)) == (spec, hash(spec))
+    with torch.no_grad():
+        assert torch.equal(loaded(*tokens()), model(*tokens()))
+
+
+def test_what_was_saved_before_layers_could_be_chosen_has_adapters_in_all(tmp_path: Path) -> None:
+    model = _model()
+    save_adapted(model, tmp_path, label_names=("a", "b", "c"))
+    about = json.loads((tmp_path / CONFIG_FILE).read_text())
+    del about["spec"]["layers"]
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(about))
+    assert load_adapted(tiny_backbone(), tmp_path)[0].spec == model.spec
+
+
+def test_a_method_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    save_adapted(_model(), tmp_path, label_names=("a", "b", "c"))
+    about = json.loads((tmp_path / CONFIG_FILE).read_text())
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(about | {"method": "lora"}))
+    with pytest.raises(UserInputError, match="the method 'lora' is not known; known are bottleneck, head"):
+        load_adapted(tiny_backbone(), tmp_path)
 
 
 def test_the_file_holds_what_is_trained_and_nothing_of_the_backbone(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from families import DISTINCT, FAMILIES, HIDDEN, tiny_model
 from torch import nn
 from transformers import BertConfig, BertModel
 
-from adapter_sweep.engine.sites import SITES, find_layout, sites_of
+from adapter_sweep.engine.sites import SITES, Layers, find_layout, layers_of, sites_of
 from adapter_sweep.errors import UserInputError
 
 EXPECTED = {
@@ -54,6 +54,45 @@ def test_a_site_is_what_the_residual_connection_adds(family: str) -> None:
         a, b = model(input_ids=first).last_hidden_state, model(input_ids=second).last_hidden_state
     assert torch.equal(a[:, 1:], b[:, 1:])
     assert not torch.equal(a[:, 0], b[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("layers", "indices"),
+    [("all", [0, 1, 2]), ("top:1", [2]), ("top:3", [0, 1, 2]), ((0,), [0]), ((2, 0), [0, 2])],
+)
+def test_the_layers_that_hold_adapters(layers: Layers, indices: list[int]) -> None:
+    layout = find_layout(tiny_model("bert"))
+    assert [layer.index for layer in layers_of(layout, layers)] == indices
+    assert [layer.index for layer, _, _ in sites_of(layout, "post_ffn", layers)] == indices
+
+
+@pytest.mark.parametrize(
+    ("layers", "given"),
+    [
+        ("top:0", "top:0"),
+        ("top:4", "top:4"),
+        ("top:", "top:"),
+        ("bottom:1", "bottom:1"),
+        ((), "[]"),
+        ((0, 3), "[0,3]"),
+        ((-1,), "[-1]"),
+        ((1, 1), "[1,1]"),
+    ],
+)
+def test_layers_that_a_backbone_does_not_have(layers: Layers, given: str) -> None:
+    with pytest.raises(UserInputError) as caught:
+        layers_of(find_layout(tiny_model("bert")), layers)
+    assert str(caught.value) == (
+        f"method.layers={given}: the backbone has 3 distinct layers; allowed: all, top:1 to top:3, or a list of "
+        "distinct indices from 0 at the input to 2 at the output, e.g. [0,2]"
+    )
+
+
+def test_a_backbone_that_shares_one_layer_has_one_to_choose() -> None:
+    layout = find_layout(tiny_model("albert"))
+    assert layers_of(layout, "all") == layers_of(layout, "top:1") == layers_of(layout, (0,))
+    with pytest.raises(UserInputError, match=r"has 1 distinct layer; allowed: all, top:1 or \[0\]"):
+        layers_of(layout, "top:2")
 
 
 def test_an_intermediate_size_equal_to_the_hidden_size_is_no_trap() -> None:

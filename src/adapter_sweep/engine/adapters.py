@@ -13,9 +13,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adapter_sweep.engine.backbone import Backbone
-from adapter_sweep.engine.sites import LayerNorms, Layout, layers_of, sites_of
+from adapter_sweep.engine.depth import norm_depths
+from adapter_sweep.engine.sites import LayerNorms, Layers, Layout, layers_of, sites_of
 
-__all__ = ["ACTIVATIONS", "AdaptedModel", "BottleneckAdapter", "BottleneckSpec", "ParamCount", "count_params"]
+__all__ = [
+    "ACTIVATIONS",
+    "AdaptedModel",
+    "BottleneckAdapter",
+    "BottleneckSpec",
+    "HeadSpec",
+    "MethodSpec",
+    "ParamCount",
+    "count_params",
+]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
@@ -32,6 +42,7 @@ class BottleneckSpec:
             (Houlsby et al. 2019, section 3.1 use 1e-2); biases start at 0.
         layer_norms: which of the backbone's layer norms are trained with the adapters: `none`, those of the
             `adapted_layers`, or `all` (the embeddings' too, as the paper's code does).
+        layers: which layers hold adapters: `all`, `top:K` (the K nearest the output), or indices from 0 at the input.
     """
 
     width: int
@@ -39,6 +50,15 @@ class BottleneckSpec:
     activation: str = "gelu"
     init_std: float = 1e-2
     layer_norms: LayerNorms = "adapted_layers"
+    layers: Layers = "all"
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """Nothing in the backbone: a linear head on its pooled hidden states, the reference that adapters have to beat."""
+
+
+MethodSpec = BottleneckSpec | HeadSpec
 
 
 @dataclass(frozen=True)
@@ -55,18 +75,28 @@ class ParamCount:
         return self.adapters + self.layer_norms + self.head
 
 
-def count_params(layout: Layout, spec: BottleneckSpec, num_classes: int) -> ParamCount:
-    """The exact number of trainable parameters, by arithmetic: 2·m·d + m + d an adapter; no tensor is made."""
-    d, m = layout.hidden_size, spec.width
-    sites = sum(1 for _ in sites_of(layout, spec.placement))
+def count_params(layout: Layout, spec: MethodSpec, num_classes: int) -> ParamCount:
+    """The exact number of trainable parameters, by arithmetic: 2·m·d + m + d an adapter; no tensor is made.
+
+    Raises:
+        UserInputError: the backbone has no such layers.
+    """
+    d = layout.hidden_size
+    head = (d + 1) * num_classes
+    if isinstance(spec, HeadSpec):
+        return ParamCount(0, 0, head)
+    m = spec.width
+    sites = sum(1 for _ in sites_of(layout, spec.placement, spec.layers))
     norms = sum(_trained_norms(layout, spec).values())
-    return ParamCount(sites * (2 * m * d + m + d), norms, (d + 1) * num_classes)
+    return ParamCount(sites * (2 * m * d + m + d), norms, head)
 
 
 def _trained_norms(layout: Layout, spec: BottleneckSpec) -> dict[str, int]:
+    """Module names of the layer norms that are trained -> number of parameters."""
     if spec.layer_norms == "none":
         return {}
-    norms = {name: size for layer in layers_of(layout) for name, size in layer.norms.items()}
+    layers = layout.layers if spec.layer_norms == "all" else layers_of(layout, spec.layers)
+    norms = {name: size for layer in layers for name, size in layer.norms.items()}
     return {**norms, **layout.other_norms} if spec.layer_norms == "all" else norms
 
 
@@ -118,9 +148,12 @@ class AdaptedModel(nn.Module):
     so many adapted models can stand on one backbone and its weights can never move.
 
     Guarantees: the same seed gives the same start; nothing of the backbone is among `parameters()`.
+
+    Raises:
+        UserInputError: the backbone has no layers such as the method names.
     """
 
-    def __init__(self, backbone: Backbone, spec: BottleneckSpec, num_classes: int, seed: int) -> None:
+    def __init__(self, backbone: Backbone, spec: MethodSpec, num_classes: int, seed: int) -> None:
         super().__init__()
         self.spec = spec
         self.num_classes = num_classes
@@ -128,13 +161,15 @@ class AdaptedModel(nn.Module):
         layout = backbone.layout
         generator = torch.Generator().manual_seed(seed)
         modules = dict(backbone.model.named_modules())
-        self._site_modules = {
-            f"{layer.index}.{site}": modules[name] for layer, site, name in sites_of(layout, spec.placement)
-        }
-        self.adapters = nn.ModuleDict(
-            {_key(site): BottleneckAdapter(layout.hidden_size, spec, generator) for site in self._site_modules}
-        )
-        self._norm_names = tuple(_trained_norms(layout, spec))
+        self._site_modules: dict[str, nn.Module] = {}
+        self.adapters = nn.ModuleDict()
+        self._norm_names: tuple[str, ...] = ()
+        if isinstance(spec, BottleneckSpec):
+            for layer, site, name in sites_of(layout, spec.placement, spec.layers):
+                place = f"{layer.index}.{site}"
+                self._site_modules[place] = modules[name]
+                self.adapters[_key(place)] = BottleneckAdapter(layout.hidden_size, spec, generator)
+            self._norm_names = tuple(_trained_norms(layout, spec))
         self.norms = nn.ModuleDict({_key(name): _TrainedNorm(modules[name]) for name in self._norm_names})
         self.head = nn.Linear(layout.hidden_size, num_classes)
         _truncated_normal(self.head.weight, 0.02, generator)
@@ -145,6 +180,24 @@ class AdaptedModel(nn.Module):
     def backbone(self) -> Backbone:
         """The backbone the adapters stand on."""
         return self._backbone[0]
+
+    @property
+    def lowest_trained_layer(self) -> int | None:
+        """The index of the lowest layer that holds an adapter or a trained layer norm: below it nothing is trained.
+
+        A trained norm outside the layers counts by where it computes (see `norm_depths`): -1 below the first layer,
+        the number of layers above the last. None where only the head is trained.
+        """
+        layout = self.backbone.layout
+        trained = set(self._norm_names)
+        found = [layer.index for layer in layout.layers if trained & layer.norms.keys()]
+        if isinstance(self.spec, BottleneckSpec):
+            found.append(layers_of(layout, self.spec.layers)[0].index)
+        outside = trained & layout.other_norms.keys()
+        if outside:
+            depths = norm_depths(self.backbone)
+            found += [depths[name] for name in outside]
+        return min(found, default=None)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_types: Tensor | None = None) -> Tensor:
         """Class logits [B, classes] in float32, for token ids, mask and (for pairs) token types [B, T]."""

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from adapter_sweep.engine.adapters import AdaptedModel, ParamCount
+from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, ParamCount
 from adapter_sweep.engine.backbone import Backbone, fingerprint
 from adapter_sweep.engine.batches import Batch
 from adapter_sweep.errors import GuardError
@@ -41,9 +41,10 @@ def check_identity(model: AdaptedModel, batch: Batch) -> float:
         adapted = model.backbone.encode(*inputs)
     gap = float((adapted - frozen).norm() / frozen.norm())
     if not gap <= MAX_IDENTITY_GAP:
+        cause = f"; init_std={model.spec.init_std} is too large" if isinstance(model.spec, BottleneckSpec) else ""
         raise GuardError(
-            f"the untrained adapters change the hidden states by {gap:.3g} of their size, over {MAX_IDENTITY_GAP}; "
-            f"init_std={model.spec.init_std} is too large"
+            f"the untrained adapters change the hidden states by {gap:.3g} of their size, "
+            f"over {MAX_IDENTITY_GAP}{cause}"
         )
     return gap
 

@@ -4,10 +4,11 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
+from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec, MethodSpec
 from adapter_sweep.engine.backbone import Backbone
 from adapter_sweep.errors import UserInputError
 
@@ -16,6 +17,7 @@ __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "load_adapted", "save_adapted"]
 WEIGHTS_FILE = "adapter.safetensors"
 CONFIG_FILE = "adapter.json"
 _FORMAT = 1
+_METHODS: dict[str, type[MethodSpec]] = {"bottleneck": BottleneckSpec, "head": HeadSpec}
 
 
 def save_adapted(model: AdaptedModel, folder: Path, *, label_names: tuple[str, ...]) -> Path:
@@ -30,7 +32,7 @@ def save_adapted(model: AdaptedModel, folder: Path, *, label_names: tuple[str, .
     aside.replace(weights)
     about = {
         "format": _FORMAT,
-        "method": "bottleneck",
+        "method": next(name for name, kind in _METHODS.items() if isinstance(model.spec, kind)),
         "spec": asdict(model.spec),
         "label_names": list(label_names),
         "pooling": model.backbone.pooling,
@@ -53,7 +55,7 @@ def load_adapted(backbone: Backbone, folder: Path) -> tuple[AdaptedModel, tuple[
     """
     try:
         about = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        spec = BottleneckSpec(**about["spec"])
+        spec = _spec(about["method"], about["spec"])
         labels = tuple(str(name) for name in about["label_names"])
         made_for, pooling, precision = about["backbone"], about["pooling"], about["precision"]
         tensors = load_file(folder / WEIGHTS_FILE)
@@ -72,3 +74,11 @@ def load_adapted(backbone: Backbone, folder: Path) -> tuple[AdaptedModel, tuple[
     except RuntimeError as error:
         raise UserInputError(f"{folder}/{WEIGHTS_FILE} does not fit {CONFIG_FILE}: {error}") from error
     return model, labels
+
+
+def _spec(method: str, values: dict[str, Any]) -> MethodSpec:
+    """The method as it was saved; JSON made a list of the layers, and before there was a choice it named none."""
+    if method not in _METHODS:
+        raise ValueError(f"the method {method!r} is not known; known are {', '.join(_METHODS)}")
+    layers = values.get("layers")
+    return _METHODS[method](**values | ({"layers": tuple(layers)} if isinstance(layers, list) else {}))

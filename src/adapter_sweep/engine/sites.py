@@ -20,6 +20,7 @@ __all__ = [
     "SITES",
     "Layer",
     "LayerNorms",
+    "Layers",
     "Layout",
     "Site",
     "find_layout",
@@ -29,16 +30,17 @@ __all__ = [
 
 Site = Literal["post_attention", "post_ffn"]
 SITES: tuple[Site, ...] = ("post_attention", "post_ffn")
-# `none` is no placement a user can choose: a model without adapters, for reading the noise floor.
 PLACEMENTS: dict[str, tuple[Site, ...]] = {
-    "none": (),
     "post_attention": ("post_attention",),
     "post_ffn": ("post_ffn",),
     "both": SITES,
 }
 LayerNorms = Literal["none", "adapted_layers", "all"]
+# `all`, `top:K`, or the indices themselves.
+Layers = str | tuple[int, ...]
 
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
+_TOP = re.compile(r"top:([0-9]{1,9})")
 
 
 @dataclass(frozen=True)
@@ -102,14 +104,37 @@ def find_layout(model: nn.Module) -> Layout:
     return Layout(hidden_size, tuple(layers), other, sum(p.numel() for p in model.parameters()))
 
 
-def layers_of(layout: Layout) -> tuple[Layer, ...]:
-    """The layers that hold adapters: today all of them."""
-    return layout.layers
+def layers_of(layout: Layout, layers: Layers = "all") -> tuple[Layer, ...]:
+    """The layers that hold adapters, from the input upwards.
+
+    Args:
+        layout: the backbone's.
+        layers: `all`, `top:K` (the K layers nearest the output), or distinct indices from 0 at the input.
+
+    Raises:
+        UserInputError: the backbone has no such layers, or none are named.
+    """
+    count = len(layout.layers)
+    if layers == "all":
+        return layout.layers
+    if isinstance(layers, str):
+        found = _TOP.fullmatch(layers)
+        top = int(found[1]) if found else 0
+        chosen = set(range(count - top, count)) if 1 <= top <= count else set()
+    else:
+        chosen = set(layers) if len(set(layers)) == len(layers) else set()
+    if not chosen or min(chosen) < 0 or max(chosen) >= count:
+        raise UserInputError(_no_such_layers(layers, count))
+    return tuple(layer for layer in layout.layers if layer.index in chosen)
 
 
-def sites_of(layout: Layout, placement: str) -> Iterator[tuple[Layer, Site, str]]:
-    """Each (layer, site, module name) that a placement fills, from the input upwards."""
-    for layer in layers_of(layout):
+def sites_of(layout: Layout, placement: str, layers: Layers = "all") -> Iterator[tuple[Layer, Site, str]]:
+    """Each (layer, site, module name) that a placement fills in the chosen layers, from the input upwards.
+
+    Raises:
+        UserInputError: the backbone has no such layers.
+    """
+    for layer in layers_of(layout, layers):
         for site in PLACEMENTS[placement]:
             yield layer, site, layer.sites[site]
 
@@ -153,6 +178,16 @@ def _norms(root: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]
 
 def _size(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
+
+
+def _no_such_layers(layers: Layers, count: int) -> str:
+    given = layers if isinstance(layers, str) else f"[{','.join(map(str, layers))}]"
+    if count == 1:
+        return f"method.layers={given}: the backbone has 1 distinct layer; allowed: all, top:1 or [0]"
+    return (
+        f"method.layers={given}: the backbone has {count} distinct layers; allowed: all, top:1 to top:{count}, or a "
+        f"list of distinct indices from 0 at the input to {count - 1} at the output, e.g. [0,{count - 1}]"
+    )
 
 
 def _not_found(model: nn.Module, hidden_size: int) -> str:
