@@ -3,10 +3,11 @@
 Shapes: B batch, T tokens, D hidden, M width.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ __all__ = [
     "MethodSpec",
     "ParamCount",
     "count_params",
+    "inserted",
 ]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
@@ -182,6 +184,19 @@ class AdaptedModel(nn.Module):
         return self._backbone[0]
 
     @property
+    def site_adapters(self) -> dict[str, tuple[nn.Module, BottleneckAdapter]]:
+        """Each filled site -> the backbone's module whose output the adapter takes, and the adapter."""
+        return {
+            site: (module, cast(BottleneckAdapter, self.adapters[_key(site)]))
+            for site, module in self._site_modules.items()
+        }
+
+    @property
+    def trained_norms(self) -> dict[str, nn.Module]:
+        """The backbone's module name of each trained layer norm -> the norm in its place."""
+        return {name: self.norms[_key(name)] for name in self._norm_names}
+
+    @property
     def lowest_trained_layer(self) -> int | None:
         """The index of the lowest layer that holds an adapter or a trained layer norm: below it nothing is trained.
 
@@ -212,30 +227,36 @@ class AdaptedModel(nn.Module):
     @contextmanager
     def attached(self) -> Iterator[None]:
         """While open, the backbone computes with these adapters and layer norms; afterwards it is as it was."""
-        model = self.backbone.model
-        with ExitStack() as stack:
-            for site, module in self._site_modules.items():
-                stack.callback(module.register_forward_hook(_output_hook(self.adapters[_key(site)])).remove)
-            for name in self._norm_names:
-                stack.callback(setattr, *_replace(model, name, self.norms[_key(name)]))
+        with inserted(self.backbone.model, list(self.site_adapters.values()), self.trained_norms):
             yield
 
 
-def _replace(root: nn.Module, path: str, replacement: nn.Module) -> tuple[nn.Module, str, nn.Module]:
-    """Put a module in another's place; returns the arguments of the setattr that puts the first one back."""
-    parent_path, _, name = path.rpartition(".")
-    parent = root.get_submodule(parent_path)
-    original = parent.get_submodule(name)
-    setattr(parent, name, replacement)
-    return parent, name, original
+@contextmanager
+def inserted(
+    model: nn.Module,
+    adapters: Iterable[tuple[nn.Module, Callable[[Tensor], Tensor]]],
+    norms: Mapping[str, nn.Module],
+) -> Iterator[None]:
+    """While open, a model's modules are adapted; afterwards the model is as it was.
+
+    Args:
+        model: the model to change for a while.
+        adapters: module of the model -> what its output goes through.
+        norms: name of a module of the model -> the module that stands in for it.
+    """
+    with ExitStack() as stack:
+        for module, adapter in adapters:
+            stack.callback(module.register_forward_hook(_output_hook(adapter)).remove)
+        for name, replacement in norms.items():
+            parent_path, _, child = name.rpartition(".")
+            parent = model.get_submodule(parent_path)
+            stack.callback(setattr, parent, child, parent.get_submodule(child))
+            setattr(parent, child, replacement)
+        yield
 
 
-def _output_hook(adapter: nn.Module) -> Callable[[nn.Module, object, Tensor], Tensor]:
-    def hook(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
-        adapted: Tensor = adapter(output)
-        return adapted
-
-    return hook
+def _output_hook(adapter: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, object, Tensor], Tensor]:
+    return lambda _module, _args, output: adapter(output)
 
 
 def _key(name: str) -> str:

@@ -1,19 +1,33 @@
-"""Training and scoring one adapted model: a plain loop, the same on every run of the same seed."""
+"""Training and scoring a cohort of adapted models: a plain loop, the same on every run of the same seeds."""
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
 
+from adapter_sweep.engine.activations import Stored
 from adapter_sweep.engine.adapters import AdaptedModel
-from adapter_sweep.engine.batches import Encoded, count_batches, epoch_batches, scoring_batches
+from adapter_sweep.engine.batches import Batch, Encoded, count_batches, epoch_batches, scoring_batches
+from adapter_sweep.engine.cohort import Cohort
 from adapter_sweep.engine.guards import check_finite_loss
 from adapter_sweep.engine.latency import training_step
+from adapter_sweep.engine.memory import free_memory, is_out_of_memory
+from adapter_sweep.engine.optimizer import FlatAdamW
 
-__all__ = ["Progress", "Scores", "TrainSpec", "Training", "score", "train"]
+__all__ = ["Order", "Progress", "Scores", "TrainSpec", "Training", "score", "score_cohort", "train", "train_cohort"]
+
+
+class Order(NamedTuple):
+    """What decides an epoch's batches: trials of one order can share a pass through the backbone."""
+
+    batch_size: int
+    max_tokens: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,11 @@ class TrainSpec:
     max_grad_norm: float = 1.0
     seed: int = 0
 
+    @property
+    def order(self) -> Order:
+        """What decides the batches."""
+        return Order(self.batch_size, self.max_tokens, self.seed)
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -52,11 +71,18 @@ class Progress:
 
 @dataclass
 class Training:
-    """What training leaves: the loss of every step (1-based) and the wall seconds spent in steps."""
+    """What training leaves of one model.
+
+    Attributes:
+        losses: of every step, 1-based.
+        seconds: wall time spent in steps; in a cohort, its equal share of each.
+        error: what ended it early; the other members of its cohort went on.
+    """
 
     losses: list[tuple[int, float]] = field(default_factory=list)
     epoch_losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    error: Exception | None = None
 
 
 @dataclass(frozen=True)
@@ -72,10 +98,11 @@ def train(
     split: Encoded,
     spec: TrainSpec,
     *,
+    below: Stored | None = None,
     on_step: Callable[[Progress], None] = lambda _: None,
     on_epoch: Callable[[int, float], None] = lambda _epoch, _loss: None,
 ) -> Training:
-    """Train the model's adapters, layer norms and head in place; the backbone stays bit-identical.
+    """Train one model: a cohort of one.
 
     `on_epoch` is called after each epoch with its number (from 1) and mean loss, and may score the model; its time is
     not counted.
@@ -83,49 +110,194 @@ def train(
     Raises:
         GuardError: a loss is not finite.
     """
-    steps = sum(count_batches(split, **_order(spec, epoch)) for epoch in range(spec.epochs))
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = _optimizer(model, spec)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_then_decay(steps, spec.warmup_fraction))
-    result = Training()
-    device = parameters[0].device
-    for epoch in range(spec.epochs):
-        started = time.perf_counter()
-        total = 0.0
-        for batch in epoch_batches(split, **_order(spec, epoch)):
-            with training_step():
-                optimizer.zero_grad(set_to_none=True)
-                logits = model(*batch.inputs(device))
-                loss: Tensor = nn.functional.cross_entropy(logits, batch.labels.to(device))
-                loss.backward()  # type: ignore[no-untyped-call]
-                if spec.max_grad_norm:
-                    nn.utils.clip_grad_norm_(parameters, spec.max_grad_norm)
-                optimizer.step()
-                schedule.step()
-                value = loss.item()
-            step = len(result.losses) + 1
-            check_finite_loss(value, step)
-            total += value * len(batch.rows)
-            result.losses.append((step, value))
-            on_step(Progress(epoch + 1, spec.epochs, step, steps, value))
-        result.seconds += time.perf_counter() - started
-        result.epoch_losses.append(total / len(split))
-        on_epoch(epoch + 1, result.epoch_losses[-1])
+
+    def ended(epoch: int, trained: dict[int, Training]) -> None:
+        on_epoch(epoch, trained[0].epoch_losses[-1])
+
+    result = train_cohort(
+        [model], split, [spec], below=below, on_step=lambda _, progress: on_step(progress), on_epoch=ended
+    )[0]
+    if result.error is not None:
+        raise result.error
     return result
 
 
-@torch.inference_mode()
-def score(model: AdaptedModel, split: Encoded, *, batch_size: int, max_tokens: int) -> Scores:
+def train_cohort(
+    models: Sequence[AdaptedModel],
+    split: Encoded,
+    specs: Sequence[TrainSpec],
+    *,
+    below: Stored | None = None,
+    on_step: Callable[[int, Progress], None] = lambda _member, _progress: None,
+    on_epoch: Callable[[int, dict[int, Training]], None] = lambda _epoch, _trained: None,
+) -> list[Training]:
+    """Train models together: each one's adapters, layer norms and head in place; the backbone stays bit-identical.
+
+    Guarantees: every model ends as it would alone, up to the rounding of a larger batch. A model whose training breaks
+    leaves the cohort with its error, and so does one whose epochs are done. Where memory runs out, the step is done
+    again with half as many models at a time; a model that does not even fit alone leaves with that error.
+
+    Args:
+        models: on one backbone.
+        split: what they are trained on.
+        specs: each one's; they may differ in all but what decides the batches.
+        below: what lies below all models' trained layers, computed before.
+        on_step: told of each model's each step.
+        on_epoch: called after each epoch with its number (from 1) and the models still in training, by position; may
+            score them. Its time is not counted.
+
+    Raises:
+        ValueError: the specs' batches differ.
+    """
+    return _Training(models, split, specs, below).run(on_step, on_epoch)
+
+
+class _Member:
+    """A model in training."""
+
+    def __init__(self, position: int, model: AdaptedModel, spec: TrainSpec, batches: Sequence[int]) -> None:
+        self.position = position
+        self.model = model
+        self.spec = spec
+        self.steps = sum(batches[: spec.epochs])
+        self.optimizer = FlatAdamW(
+            model,
+            lr=spec.lr,
+            weight_decay=spec.weight_decay,
+            max_grad_norm=spec.max_grad_norm,
+            factor=warmup_then_decay(self.steps, spec.warmup_fraction),
+        )
+        self.result = Training()
+        self.epoch_total = 0.0
+
+
+class _Training:
+    """One run of `train_cohort`."""
+
+    def __init__(
+        self, models: Sequence[AdaptedModel], split: Encoded, specs: Sequence[TrainSpec], below: Stored | None
+    ) -> None:
+        orders = {spec.order for spec in specs}
+        if len(orders) != 1:
+            raise ValueError(f"the members of a cohort share their batches; theirs are {sorted(orders)}")
+        self._split, self._below = split, below
+        self._order = orders.pop()._asdict()
+        self._epochs = max(spec.epochs for spec in specs)
+        batches = [count_batches(split, **self._order, epoch=epoch) for epoch in range(self._epochs)]
+        pairs = zip(models, specs, strict=True)
+        self._members = [_Member(i, model, spec, batches) for i, (model, spec) in enumerate(pairs)]
+        self._together = len(self._members)  # how many go through the backbone at once
+
+    def run(
+        self, on_step: Callable[[int, Progress], None], on_epoch: Callable[[int, dict[int, Training]], None]
+    ) -> list[Training]:
+        try:
+            for epoch in range(self._epochs):
+                for batch in epoch_batches(self._split, **self._order, epoch=epoch):
+                    self._step(epoch, batch, on_step)
+                ended = self._training(epoch)
+                for member in ended:
+                    member.result.epoch_losses.append(member.epoch_total / len(self._split))
+                    member.epoch_total = 0.0
+                if not ended:
+                    break
+                on_epoch(epoch + 1, {member.position: member.result for member in ended})
+        finally:
+            for member in self._members:
+                member.optimizer.release()
+        return [member.result for member in self._members]
+
+    def _training(self, epoch: int) -> list[_Member]:
+        return [m for m in self._members if m.result.error is None and epoch < m.spec.epochs]
+
+    def _step(self, epoch: int, batch: Batch, on_step: Callable[[int, Progress], None]) -> None:
+        """One step of every member still in training."""
+        waiting = self._training(epoch)
+        while waiting:
+            part = waiting[: self._together]
+            started = time.perf_counter()
+            try:
+                with training_step():
+                    losses = _update(part, batch, self._below)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(part) == 1:
+                    part[0].result.error = error
+                    waiting = waiting[1:]
+                else:
+                    self._together = len(part) // 2
+                free_memory()
+                continue
+            waiting = waiting[len(part) :]
+            seconds = (time.perf_counter() - started) / len(part)
+            for member, loss in zip(part, losses, strict=True):
+                self._record(member, epoch, batch, loss, seconds, on_step)
+
+    def _record(
+        self,
+        member: _Member,
+        epoch: int,
+        batch: Batch,
+        loss: float,
+        seconds: float,
+        on_step: Callable[[int, Progress], None],
+    ) -> None:
+        result = member.result
+        step = len(result.losses) + 1
+        result.seconds += seconds
+        try:
+            check_finite_loss(loss, step)
+        except Exception as error:
+            result.error = error
+            return
+        member.epoch_total += loss * len(batch.rows)
+        result.losses.append((step, loss))
+        on_step(member.position, Progress(epoch + 1, member.spec.epochs, step, member.steps, loss))
+
+
+def _update(members: Sequence[_Member], batch: Batch, below: Stored | None) -> list[float]:
+    """One pass and one update of each; their losses. Until the pass is over nothing is changed but gradients."""
+    for member in members:
+        member.optimizer.zero_grad()
+    logits = Cohort([member.model for member in members]).logits(batch, below)
+    labels = batch.labels.to(logits.device)
+    # The sum's gradient of each member's parameters is that of its own loss: no parameter is in two.
+    losses = torch.stack([functional.cross_entropy(own, labels) for own in logits])
+    losses.sum().backward()  # type: ignore[no-untyped-call]
+    for member in members:
+        member.optimizer.step()
+    values: list[float] = losses.tolist()
+    return values
+
+
+def score(
+    model: AdaptedModel, split: Encoded, *, batch_size: int, max_tokens: int, below: Stored | None = None
+) -> Scores:
     """Predict the class of every row of a split."""
+    return score_cohort([model], split, batch_size=batch_size, max_tokens=max_tokens, below=below)[0]
+
+
+@torch.inference_mode()
+def score_cohort(
+    models: Sequence[AdaptedModel], split: Encoded, *, batch_size: int, max_tokens: int, below: Stored | None = None
+) -> list[Scores]:
+    """Predict the class of every row of a split with each model; the bounds are of a pass, all models counted.
+
+    Returns:
+        Each model's scores; `seconds` is its equal share.
+    """
     started = time.perf_counter()
-    device = next(model.parameters()).device
-    predictions = [-1] * len(split)
-    for batch in scoring_batches(split, batch_size=batch_size, max_tokens=max_tokens):
+    cohort = Cohort(models)
+    count = len(models)
+    predictions = torch.full((count, len(split)), -1)
+    bounds = {"batch_size": max(1, batch_size // count), "max_tokens": max(1, max_tokens // count)}
+    for batch in scoring_batches(split, **bounds):
         with training_step():
-            logits = model(*batch.inputs(device))
-        for row, label in zip(batch.rows, logits.argmax(dim=-1).tolist(), strict=True):
-            predictions[row] = label
-    return Scores(tuple(predictions), time.perf_counter() - started)
+            classes: Tensor = cohort.logits(batch, below).argmax(dim=-1)
+        predictions[:, list(batch.rows)] = classes.cpu()
+    seconds = (time.perf_counter() - started) / count
+    return [Scores(tuple(own), seconds) for own in predictions.tolist()]
 
 
 def warmup_then_decay(steps: int, warmup_fraction: float) -> Callable[[int], float]:
@@ -138,16 +310,3 @@ def warmup_then_decay(steps: int, warmup_fraction: float) -> Callable[[int], flo
         return max(0.0, (steps - step) / max(1, steps - warmup))
 
     return factor
-
-
-def _order(spec: TrainSpec, epoch: int) -> dict[str, int]:
-    return {"batch_size": spec.batch_size, "max_tokens": spec.max_tokens, "seed": spec.seed, "epoch": epoch}
-
-
-def _optimizer(model: AdaptedModel, spec: TrainSpec) -> torch.optim.AdamW:
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": spec.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=spec.lr)

@@ -1,0 +1,151 @@
+"""A cohort: adapted models of one backbone that go through it together, each as if it were alone.
+
+The batch is repeated once for each member, and at every site each member's adapter takes its own part of it. Members
+may differ in width, placement, layers and everything trained; what they share is the backbone and the batch.
+
+Shapes: K members, B batch, T tokens, D hidden, M width, C classes.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from adapter_sweep.engine.activations import Stored, resumed
+from adapter_sweep.engine.adapters import AdaptedModel, BottleneckAdapter, inserted
+from adapter_sweep.engine.backbone import Backbone
+from adapter_sweep.engine.batches import Batch
+
+__all__ = ["Cohort"]
+
+
+class Cohort:
+    """One or more adapted models on one backbone, with as many classes each.
+
+    Guarantees: a member's logits and gradients depend on nothing of another's, and are those it has alone up to the
+    rounding of a larger batch.
+
+    Args:
+        members: the models.
+        stacked: whether one batched product computes all members' adapters at a site, narrow ones padded with zeros,
+            rather than one product each. Unless told, so on a GPU, where starting many small products costs more than
+            padding; on a CPU it is the other way round.
+
+    Raises:
+        ValueError: no members, or members of different backbones or class counts.
+    """
+
+    def __init__(self, members: Sequence[AdaptedModel], *, stacked: bool | None = None) -> None:
+        if not members:
+            raise ValueError("a cohort needs a member")
+        if len({id(member.backbone) for member in members}) > 1 or len({m.num_classes for m in members}) > 1:
+            raise ValueError("the members of a cohort share a backbone and the number of classes")
+        self.members = tuple(members)
+        self._stacked = self.device.type == "cuda" if stacked is None else stacked
+
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone the members stand on."""
+        return self.members[0].backbone
+
+    @property
+    def device(self) -> torch.device:
+        """Where the members are."""
+        return self.members[0].head.weight.device
+
+    def logits(self, batch: Batch, below: Stored | None = None) -> Tensor:
+        """Every member's class logits for the batch, [K, B, C] in float32.
+
+        Args:
+            batch: the batch.
+            below: what lies below all members' trained layers, computed before; unless given, it is computed now.
+        """
+        count, device = len(self.members), self.device
+        if below is not None and below.layer is None:
+            pooled = below.of(batch, device).expand(count, -1, -1)
+        else:
+            inputs = tuple(None if t is None else t.repeat(count, 1) for t in batch.inputs(device))
+            with self.attached():
+                if below is None:
+                    pooled = self.backbone.encode(*inputs)  # type: ignore[arg-type]
+                else:
+                    with resumed(self.backbone, below, below.of(batch, device).repeat(count, 1, 1)):
+                        pooled = self.backbone.encode(*inputs)  # type: ignore[arg-type]
+            pooled = pooled.view(count, len(batch.rows), -1)
+        heads = [member.head for member in self.members]
+        weight, bias = torch.stack([h.weight for h in heads]), torch.stack([h.bias for h in heads])
+        return torch.baddbmm(bias.unsqueeze(1), pooled, weight.transpose(1, 2))
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """While open, the backbone computes with every member's adapters and layer norms on its part of the batch."""
+        sites: dict[str, tuple[nn.Module, list[BottleneckAdapter | None]]] = {}
+        norms: dict[str, list[nn.Module | None]] = {}
+        for k, member in enumerate(self.members):
+            for site, (module, adapter) in member.site_adapters.items():
+                sites.setdefault(site, (module, [None] * len(self.members)))[1][k] = adapter
+            for name, norm in member.trained_norms.items():
+                norms.setdefault(name, [None] * len(self.members))[k] = norm
+        model = self.backbone.model
+        adapt = [(module, self._adapter(adapters)) for module, adapters in sites.values()]
+        joint = {name: _JointNorm(model.get_submodule(name), found) for name, found in norms.items()}
+        with inserted(model, adapt, joint):
+            yield
+
+    def _adapter(self, adapters: list[BottleneckAdapter | None]) -> Callable[[Tensor], Tensor]:
+        alike = len({type(a.activation) for a in adapters if a is not None}) == 1
+        if len(adapters) > 1 and self._stacked and alike:
+            return partial(_adapt_stacked, adapters)
+        return partial(_each, adapters)
+
+
+def _each(modules: Sequence[nn.Module | None], x: Tensor) -> Tensor:
+    """Each member's module on its part of [K·B, T, D]; where a member has none, its part as it is."""
+    if len(modules) == 1 and modules[0] is not None:
+        alone: Tensor = modules[0](x)
+        return alone
+    parts = x.chunk(len(modules))
+    return torch.cat([part if module is None else module(part) for module, part in zip(modules, parts, strict=True)])
+
+
+def _adapt_stacked(adapters: Sequence[BottleneckAdapter | None], x: Tensor) -> Tensor:
+    """Every member's adapter in two batched products. Padding adds exact zeros: each activation maps 0 to 0."""
+    present = next(a for a in adapters if a is not None)
+    width = max(a.down.out_features for a in adapters if a is not None)
+    down, down_bias, up, up_bias = (
+        torch.stack(rows).to(x.dtype) for rows in zip(*(_padded(a, present, width) for a in adapters), strict=True)
+    )
+    h = x.reshape(len(adapters), -1, x.shape[-1])
+    h = present.activation(torch.baddbmm(down_bias.unsqueeze(1), h, down.transpose(1, 2)))
+    return x + torch.baddbmm(up_bias.unsqueeze(1), h, up.transpose(1, 2)).view_as(x)
+
+
+def _padded(adapter: BottleneckAdapter | None, like: BottleneckAdapter, width: int) -> tuple[Tensor, ...]:
+    """An adapter's four tensors at the given width; zeros for a member without one."""
+    if adapter is None:
+        d = like.down.in_features
+        zeros = like.down.weight.new_zeros
+        return zeros(width, d), zeros(width), zeros(d, width), zeros(d)
+    missing = width - adapter.down.out_features
+    down, up = adapter.down, adapter.up
+    return (
+        functional.pad(down.weight, (0, 0, 0, missing)),
+        functional.pad(down.bias, (0, missing)),
+        functional.pad(up.weight, (0, missing)),
+        up.bias,
+    )
+
+
+class _JointNorm(nn.Module):
+    """A layer norm of the backbone, or what each member trains in its place."""
+
+    def __init__(self, frozen: nn.Module, trained: Sequence[nn.Module | None]) -> None:
+        super().__init__()
+        # In a tuple: registering them would walk every parameter at every step.
+        self._norms = tuple(frozen if norm is None else norm for norm in trained)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _each(self._norms, x)
