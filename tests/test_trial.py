@@ -10,11 +10,12 @@ from safetensors.torch import load_file
 
 from adapter_sweep import trial as trial_module
 from adapter_sweep.bench import Bench
+from adapter_sweep.engine.adapters import AdaptedModel, HeadSpec
 from adapter_sweep.engine.backbone import Backbone
 from adapter_sweep.engine.saving import load_adapted
 from adapter_sweep.engine.training import Scores, score
 from adapter_sweep.errors import GuardError, UserInputError
-from adapter_sweep.records import METRIC_HELP, ParamValue, TrialState
+from adapter_sweep.records import METRIC_HELP, TrialState
 from adapter_sweep.trial import Outcome, run_trial
 from toy_bench import Table, Watch, toy_bench, toy_config, toy_data, undisturbed
 
@@ -29,7 +30,7 @@ class Studio:
         self.watch = Watch()
         self.runs = 0
 
-    def run(self, **params: ParamValue) -> Outcome:
+    def run(self, **params: Any) -> Outcome:
         self.runs += 1
         folder = self.folder / str(self.runs)
         return run_trial(toy_config(self.tiny_bert, **params), self.bench, self.table, folder, self.watch)
@@ -72,6 +73,36 @@ def test_a_complete_trial_leaves_its_whole_record(studio: Studio) -> None:
 def test_a_metric_of_another_name_is_recorded_under_both(studio: Studio) -> None:
     outcome = studio.run(task__metric="macro_f1")
     assert outcome.metrics["macro_f1"] == outcome.metrics["accuracy"]
+
+
+@pytest.mark.parametrize("layers", ["top:1", "[0]"])
+def test_adapters_in_one_layer_of_two_are_half_of_them(studio: Studio, layers: str) -> None:
+    outcome = studio.run(method__layers=layers)
+    assert outcome.state is TrialState.COMPLETE
+    assert outcome.metrics["adapter_params"] == 2 * (2 * 4 * 32 + 4 + 32)
+    assert outcome.metrics["layer_norm_params"] == 2 * 64
+    assert outcome.weights is not None
+    loaded, _ = load_adapted(studio.bench.backbone, outcome.weights.parent)
+    assert loaded.count_params().total == outcome.metrics["trainable_params"]
+
+
+def test_layers_that_the_backbone_does_not_have_are_refused(studio: Studio) -> None:
+    with pytest.raises(UserInputError, match=r"method\.layers=top:3: the backbone has 2 distinct layers; allowed: all"):
+        studio.run(method__layers="top:3")
+
+
+def test_a_head_alone_is_costed_trained_and_kept_as_any_method(studio: Studio) -> None:
+    outcome = studio.run(method={"kind": "head"})
+    assert outcome.state is TrialState.COMPLETE
+    assert set(outcome.metrics) == set(METRIC_HELP) - {"macro_f1"}
+    assert (outcome.metrics["trainable_params"], outcome.metrics["adapter_params"]) == (33 * 2, 0)
+    assert outcome.metrics["identity_gap"] == 0
+    assert outcome.weights is not None
+    assert set(load_file(outcome.weights)) == {"head.weight", "head.bias"}
+    loaded, _ = load_adapted(studio.bench.backbone, outcome.weights.parent)
+    start = AdaptedModel(studio.bench.backbone, HeadSpec(), 2, seed=0)
+    assert loaded.spec == start.spec
+    assert not torch.equal(loaded.head.weight, start.head.weight)
 
 
 def test_the_test_split_is_never_read(tiny_bert: Path, tmp_path: Path) -> None:
@@ -163,7 +194,7 @@ def test_a_budget_that_is_just_met_is_met(studio: Studio) -> None:
 
 
 def test_trials_of_one_architecture_share_one_latency(studio: Studio) -> None:
-    def latencies(**params: ParamValue) -> dict[str, float]:
+    def latencies(**params: Any) -> dict[str, float]:
         metrics = studio.run(train__epochs=1, **params).metrics
         return {name: value for name, value in metrics.items() if "latency" in name}
 
@@ -171,11 +202,14 @@ def test_trials_of_one_architecture_share_one_latency(studio: Studio) -> None:
     same = [{"train__lr": 1e-4}, {"train__seed": 7}, {"train__batch_size": 4}, {"method__init_std": 0.02}]
     assert all(latencies(**params) == first for params in same)
     assert studio.watch.stages.count("measuring latency") == 1
-    others = [
+    others: list[dict[str, Any]] = [
         {"method__width": 5},
         {"method__placement": "post_ffn"},
         {"method__activation": "relu"},
         {"method__layer_norms": "none"},
+        {"method__layers": "top:1"},
+        {"method__layers": "[0]"},
+        {"method": {"kind": "head"}},
         {"latency__tokens": 9},
     ]
     for params in others:

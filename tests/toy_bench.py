@@ -87,7 +87,7 @@ def toy_values(tiny_bert: Path) -> dict[str, Any]:
     }
 
 
-def toy_config(tiny_bert: Path, **params: ParamValue) -> SweepConfig:
+def toy_config(tiny_bert: Path, **params: Any) -> SweepConfig:
     """The toy settings, with some of them set: `train__lr=1e-3`."""
     return validate(
         with_params(toy_values(tiny_bert), {key.replace("__", "."): value for key, value in params.items()})

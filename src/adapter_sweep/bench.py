@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from adapter_sweep.config import SweepConfig
-from adapter_sweep.config.schema import BuiltinTask, HubBackbone, HubTask, LocalBackbone, LocalTask
+from adapter_sweep.config.schema import BottleneckMethod, BuiltinTask, HubBackbone, HubTask, LocalBackbone, LocalTask
 from adapter_sweep.engine import assets
 from adapter_sweep.engine.backbone import Backbone, load_backbone
 from adapter_sweep.engine.batches import Encoded, encode_texts
 from adapter_sweep.engine.metrics import load_metric
 from adapter_sweep.engine.precision import choose_precision
 from adapter_sweep.engine.probe import head_only_predictions
+from adapter_sweep.engine.sites import layers_of
 from adapter_sweep.engine.tasks import Split, TaskData, load_builtin, load_hub, load_local
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.provenance import code_provenance, cpu_name, physical_cores
@@ -124,7 +125,7 @@ def open_bench(config: SweepConfig) -> Bench:
     """Load what a configuration names, and set the process's threads.
 
     Raises:
-        UserInputError: the backbone, the data or the device cannot be used as given.
+        UserInputError: the backbone, its layers, the data or the device cannot be used as given.
         AdapterSweepError: something could not be fetched.
     """
     device = _device(config.train.device)
@@ -134,6 +135,8 @@ def open_bench(config: SweepConfig) -> Bench:
     backbone = open_backbone(config)
     backbone.model.to(device)
     check_lengths(config, backbone)
+    if isinstance(config.method, BottleneckMethod):
+        layers_of(backbone.layout, config.method.chosen_layers)
     return Bench(config, backbone, data, device, threads)
 
 

@@ -11,8 +11,9 @@ import torch
 
 from adapter_sweep.bench import Bench, check_lengths, scoring_bounds
 from adapter_sweep.config import SweepConfig
+from adapter_sweep.config.schema import HeadMethod
 from adapter_sweep.engine import guards
-from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, ParamCount, count_params
+from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec, MethodSpec, ParamCount, count_params
 from adapter_sweep.engine.batches import epoch_batches
 from adapter_sweep.engine.latency import LatencySpec, latency_metrics, measure, training_step
 from adapter_sweep.engine.saving import save_adapted
@@ -68,10 +69,10 @@ def run_trial(config: SweepConfig, bench: Bench, table: LatencyTable, folder: Pa
 
     Raises:
         GuardError: a guard fired, so the result cannot be trusted.
-        UserInputError: the trial's texts are longer than the backbone can take.
+        UserInputError: the trial's texts are longer than the backbone can take, or it has no such layers.
     """
     check_lengths(config, bench.backbone)
-    spec = bottleneck_spec(config)
+    spec = method_spec(config)
     classes = len(bench.data.label_names)
     params = count_params(bench.backbone.layout, spec, classes)
     metrics = _param_metrics(params, bench)
@@ -101,10 +102,19 @@ def run_trial(config: SweepConfig, bench: Bench, table: LatencyTable, folder: Pa
     return Outcome(TrialState.COMPLETE, metrics | trained, curves, weights=weights, constraints=over)
 
 
-def bottleneck_spec(config: SweepConfig) -> BottleneckSpec:
+def method_spec(config: SweepConfig) -> MethodSpec:
     """The engine's plain values of the configured method."""
     method = config.method
-    return BottleneckSpec(method.width, method.placement, method.activation, method.init_std, method.layer_norms)
+    if isinstance(method, HeadMethod):
+        return HeadSpec()
+    return BottleneckSpec(
+        width=method.width,
+        placement=method.placement,
+        activation=method.activation,
+        init_std=method.init_std,
+        layer_norms=method.layer_norms,
+        layers=method.chosen_layers,
+    )
 
 
 def architecture_key(config: SweepConfig, bench: Bench) -> str:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -82,7 +83,7 @@ def test_config_prints_what_composes_again(cli: Cli) -> None:
     values = yaml.safe_load(done.stdout)
     assert values["method"] == {
         **{"kind": "bottleneck", "width": 8, "placement": "both", "activation": "gelu", "init_std": 0.01},
-        "layer_norms": "adapted_layers",
+        **{"layer_norms": "adapted_layers", "layers": "all"},
     }
     assert values["task"]["name"] == "tweets"
     assert values["search_space"].keys() == {"method.placement", "train.lr"}
@@ -241,6 +242,61 @@ def _mlflow_holds_what_the_ledger_holds(results: Path) -> None:
         assert run.info.status == "FINISHED"
         assert {key: run.data.params[key] for key in trial.params} == {k: str(v) for k, v in trial.params.items()}
         assert {name: run.data.metrics[name] for name in trial.metrics} == pytest.approx(dict(trial.metrics))
+
+
+def test_depth_is_swept_and_each_trials_command_repeats_it(cli: Cli, tiny_settings: list[str], tmp_path: Path) -> None:
+    settings = [*tiny_settings, "method.width=4", "method.placement=both", "train.lr=1e-3", "study.sampler=grid"]
+    done = cli("run", *settings, "study.name=depth", "method.layers=choice(all,top:1,[0],[0,1],top:3)")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "results" / "depth"
+    trials = {trial["method.layers"]: trial for trial in rows(folder / "trials.csv")}
+    assert {layers: trial["state"] for layers, trial in trials.items()} == {
+        **dict.fromkeys(("all", "top:1", "[0]", "[0,1]"), "complete"),
+        "top:3": "failed",
+    }
+    assert trials["top:3"]["reason"].startswith("method.layers=top:3: the backbone has 2 distinct layers; allowed: all")
+    assert trials["all"]["accuracy"] == trials["[0,1]"]["accuracy"]
+    for member in json.loads((folder / "front.json").read_text())["front"]:
+        again = cli(*shlex.split(member["command"])[1:], "tracking=none", "results_dir=again", "study.name=one")
+        assert again.returncode == 0, again.stderr
+        repeated = rows(tmp_path / "again" / "one" / "trials.csv")[-1]
+        assert repeated["method.layers"] == member["params"]["method.layers"]
+        for name in ("accuracy", "trainable_params", "train_loss"):
+            assert float(repeated[name]) == member["metrics"][name]
+
+
+def test_layers_that_the_backbone_does_not_have(cli: Cli, tiny_settings: list[str], tmp_path: Path) -> None:
+    for command in ("trial", "run"):
+        done = cli(command, *tiny_settings, "tracking=none", "method.layers=[0,2]")
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: method.layers=[0,2]: the backbone has 2 distinct layers; allowed: all")
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_head_alone_is_swept_and_reported(cli: Cli, tiny_settings: list[str], tmp_path: Path) -> None:
+    search = ["study.name=heads", "study.n_trials=2", "study.sampler=random"]
+    done = cli("run", *tiny_settings, "method=head", *search)
+    assert done.returncode == 0, done.stderr
+    assert "Pareto front of heads" in done.stdout
+    folder = tmp_path / "results" / "heads"
+    trials = rows(folder / "trials.csv")
+    assert states(trials) == ["complete"] * 2
+    assert [trial["trainable_params"] for trial in trials] == ["66"] * 2
+    assert "train.lr" in trials[0]
+    assert not any(name.startswith("method.") for name in trials[0])
+    assert "width" not in (folder / "report.md").read_text()
+    assert (folder / "report.html").stat().st_size > 1000
+
+
+def test_single_trials_of_two_methods_stand_in_one_study(cli: Cli, tiny_settings: list[str], tmp_path: Path) -> None:
+    for method in (["method=head"], ["method=bottleneck", "method.width=4"]):
+        done = cli("trial", *tiny_settings, "tracking=none", *method)
+        assert done.returncode == 0, done.stderr
+    trials = rows(tmp_path / "results" / "trials-local" / "trials.csv")
+    shown = [(trial["method.kind"], trial["method.width"], trial["head_params"]) for trial in trials]
+    assert shown == [("head", "", "66"), ("bottleneck", "4", "66")]
+    views = [read("trials-local", tmp_path / "results").view_trial(number) for number in (0, 1)]
+    assert views[0].config["method"] == {"kind": "head"}
 
 
 def test_over_the_budget_is_refused(cli: Cli, tiny_settings: list[str], tmp_path: Path) -> None:

@@ -91,6 +91,8 @@ def test_all_problems_are_reported_at_once() -> None:
     [
         ("zzz=1", "zzz=1: there is no such key; there are: backbone, task, method, train"),
         ("method.zzz=1", "method.zzz=1: there is no such key; there are: kind, width, placement"),
+        ("method.kind=lora", "method.kind='lora': allowed: 'bottleneck', 'head'"),
+        ("method=lora", "method=lora: there is no such method; allowed: bottleneck, head"),
         ("bugdet.max_latency_ratio=2", "bugdet={'max_latency_ratio': 2}: there is no such key; did you mean budget?"),
         ("backbone.path=x", "backbone.path='x': there is no such key; there are: kind, pooling, attention"),
         ("train.epochs=1.5", "train.epochs=1.5: input should be a valid integer"),
@@ -200,8 +202,40 @@ def test_a_fixed_value_takes_its_key_out_of_the_search_space() -> None:
     composed = compose(["method.width=32", "++train.lr=1e-3"], default_sweep="quickstart")
     assert composed.space.keys() == {"method.placement"}
     assert composed.config.search_space.keys() == {"method.placement"}
-    assert composed.config.method.width == 32
+    assert composed.values["method"]["width"] == 32
     assert composed.fixed() == {"method.width": 32, "train.lr": 1e-3}
+
+
+def test_a_method_takes_the_ranges_of_other_methods_keys_out_of_the_search_space() -> None:
+    composed = compose(["method=head"], default_sweep="quickstart")
+    assert composed.space.keys() == composed.config.search_space.keys() == {"train.lr"}
+    assert composed.values["method"] == {"kind": "head"}
+    assert composed.fixed() == {"method.kind": "head"}
+    kept = compose(["method=bottleneck"], default_sweep="quickstart")
+    assert kept.space.keys() == {"method.width", "method.placement", "train.lr"}
+
+
+def test_a_key_that_the_method_has_not_is_told_where_the_user_gives_it() -> None:
+    assert problems("method=head", "method.width=8") == ("method.width=8: there is no such key; there are: kind",)
+    (problem,) = problems("method=head", "method.width=choice(8,64)", default_sweep="quickstart")
+    assert problem.startswith("search_space.method.width: this key cannot be searched; allowed: train.epochs, ")
+
+
+def test_a_sweep_can_choose_the_method(tmp_path: Path) -> None:
+    text = "defaults:\n  - override /method: head\nsearch_space:\n  train.lr: choice(1e-3, 1e-2)\n"
+    put(tmp_path / "sweeps" / "heads.yaml", text)
+    assert compose(["sweep=heads"]).values["method"] == {"kind": "head"}
+    put(tmp_path / "sweeps" / "wrong.yaml", text + "  method.width: choice(8, 64)\n")
+    (problem,) = problems("sweep=wrong")
+    assert problem.startswith("search_space.method.width: this key cannot be searched")
+
+
+def test_a_sweep_lists_layers_as_yaml(tmp_path: Path) -> None:
+    text = "method:\n  layers: [1, 0]\nsearch_space:\n  train.lr: choice(1e-3, 1e-2)\n"
+    put(tmp_path / "sweeps" / "low.yaml", text)
+    assert compose(["sweep=low"]).values["method"]["layers"] == "[0,1]"
+    put(tmp_path / "sweeps" / "depth.yaml", "search_space:\n  method.layers: choice(all, top:1, [0, 1], [4, 5])\n")
+    assert compose(["sweep=depth"]).space == {"method.layers": Choices(("all", "top:1", "[0,1]", "[4,5]"))}
 
 
 def test_a_range_on_a_key_that_the_sweep_does_not_search_joins() -> None:
@@ -213,7 +247,7 @@ def test_a_range_on_a_key_that_the_sweep_does_not_search_joins() -> None:
 def test_of_two_overrides_for_a_key_the_last_holds() -> None:
     fixed = compose(["method.width=8,64", "method.width=32", "task=tweets", "task=questions"])
     assert fixed.space == {}
-    assert fixed.config.method.width == 32
+    assert fixed.values["method"]["width"] == 32
     assert fixed.config.task.name == "questions"
     searched = compose(["method.width=32", "method.width=8,64"])
     assert searched.space == {"method.width": Choices((8, 64))}
@@ -266,9 +300,11 @@ def test_for_a_trial_a_sweep_is_one_configuration() -> None:
 
 
 def test_the_overrides_reproduce_the_configuration() -> None:
-    first = compose(["task=tweets", "+method.width=8", "train.lr=1e-3,1e-2", "~objectives.latency_ratio"])
+    first = compose(
+        ["task=tweets", "+method.width=8", "method.layers=[0,1]", "train.lr=1e-3,1e-2", "~objectives.latency_ratio"]
+    )
     again = compose([*first.overrides, "train.lr=1e-3"])
-    assert again.config.method.width == 8
+    assert (again.values["method"]["width"], again.values["method"]["layers"]) == (8, "[0,1]")
     assert list(again.config.objectives) == ["accuracy", "trainable_params"]
 
 

@@ -1,6 +1,7 @@
 """The schema: types, ranges, and how a problem is put into words."""
 
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from adapter_sweep.config import SweepConfig, validate, with_params
 from adapter_sweep.config.compose import compose
-from adapter_sweep.config.schema import SECTIONS, LocalTask
+from adapter_sweep.config.schema import SECTIONS, BottleneckMethod, LocalTask
 from adapter_sweep.engine.adapters import BottleneckSpec
 from adapter_sweep.engine.backbone import POOLINGS
 from adapter_sweep.engine.tasks.builtin import BUILTIN_TASKS
@@ -76,7 +77,10 @@ def test_the_schema_allows_what_the_engine_knows(values: dict[str, Any]) -> None
     for task in BUILTIN_TASKS:
         validate(with_params(values, {"task.name": task}))
     method = validate(values).method
-    BottleneckSpec(method.width, method.placement, method.activation, method.init_std, method.layer_norms)
+    assert isinstance(method, BottleneckMethod)
+    assert BottleneckMethod.model_fields.keys() - {"kind"} == {
+        field.name for field in dataclasses.fields(BottleneckSpec)
+    }
 
 
 @pytest.mark.parametrize(("text", "columns"), [("a", ["a"]), (["a"], ["a"]), (["a", "b"], ["a", "b"])])

@@ -303,6 +303,19 @@ def test_each_sampler_stays_in_range_and_silent(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp", "random", "grid"])
+def test_each_sampler_chooses_among_layers(
+    tmp_path: Path, sampler: str, one_thread: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    space = {"method.layers": "choice(all, top:1, [0,1], [4,5])", "train.seed": "choice(0, 1, 2)"}
+    ledger = start(tmp_path, space, url=IN_MEMORY, sampler=sampler)
+    finish(ledger, 12)
+    chosen = {trial.params["method.layers"] for trial in ledger.view().trials}
+    assert chosen <= {"all", "top:1", "[0,1]", "[4,5]"}
+    assert len(chosen) == 4 if sampler == "grid" else len(chosen) > 1
+    assert capfd.readouterr() == ("", "")
+
+
 def test_an_unknown_sampler_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no sampler is named 'bayes'"):
         finish(start(tmp_path, sampler="bayes"), 1)

@@ -26,6 +26,7 @@ MakeStudy = Callable[..., StudyView]
         ("at 'https://token@host' and http://a:b@c", "at 'https://***@host' and http://***@c"),
         ("postgresql://db/x?user=ann&password=s3cret&a=b", "postgresql://db/x?user=ann&password=***&a=b"),
         ("https://host/x?access_token=s3cret", "https://host/x?access_token=***"),
+        ("latency.tokens=32 train.max_tokens_per_batch=64", "latency.tokens=32 train.max_tokens_per_batch=64"),
         ("http://host:80/x?mail=a@b", "http://host:80/x?mail=a@b"),
         ("sqlite:////tmp/a@b/mlflow.db", "sqlite:////tmp/a@b/mlflow.db"),
     ],

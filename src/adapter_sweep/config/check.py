@@ -11,7 +11,7 @@ from adapter_sweep.config.schema import SECTIONS, SweepConfig
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import ParamValue
 
-__all__ = ["validate", "with_params"]
+__all__ = ["keys_of", "validate", "with_params"]
 
 _MISSING = "???"  # OmegaConf's mark of a value the user has to give
 
@@ -79,7 +79,7 @@ def _problem(detail: Any, values: Mapping[str, Any]) -> str:
 def _location(detail: Any) -> list[str]:
     """The user's key: without the tags that pydantic adds for a union."""
     location = [str(part) for part in detail["loc"]]
-    if len(location) > 1 and location[0] in ("backbone", "task"):
+    if len(location) > 1 and location[0] in ("backbone", "task", "method"):
         location = [location[0], *location[2:]]
     return location[:2] if location[:2] == ["task", "text"] else location
 
@@ -88,13 +88,13 @@ def _near(location: list[str], values: Mapping[str, Any]) -> str:
     section: Any = values
     for part in location[:-1]:
         section = section.get(part, {}) if isinstance(section, Mapping) else {}
-    known = _keys_of(location[:-1], section)
+    known = keys_of(location[:-1], section)
     near = difflib.get_close_matches(location[-1], known, n=1)
     return f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(known)}"
 
 
-def _keys_of(path: list[str], section: Any) -> list[str]:
-    """The keys a section can have; of a section that comes in kinds, those of its kind."""
+def keys_of(path: list[str], section: Any) -> list[str]:
+    """The keys a section can have; of a section that comes in kinds, those of its kind, or of all where it has none."""
     if not path:
         return list(SweepConfig.model_fields)
     models = SECTIONS.get(".".join(path), ())

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from adapter_sweep.config.check import validate, with_params
+from adapter_sweep.config.check import keys_of, validate, with_params
 from adapter_sweep.config.loading import load, options
 from adapter_sweep.config.quoting import quoted
 from adapter_sweep.config.schema import SweepConfig
@@ -79,7 +79,7 @@ class Composed:
         return replace(self, config=self.config.model_copy(update={"search_space": {}}), space={})
 
     def fixed(self) -> dict[str, ParamValue]:
-        """What the overrides fix of the keys that can be searched."""
+        """What the overrides fix of the method and of the keys that can be searched."""
         values = self.values
         fixed: dict[str, ParamValue] = {}
         for text in self.overrides:
@@ -87,6 +87,8 @@ class Composed:
             section, _, name = key.partition(".")
             if section in _SEARCHED and name and key not in _NOT_SEARCHED:
                 fixed[key] = values[section][name]
+            elif key == "method":
+                fixed["method.kind"] = values["method"]["kind"]
         return fixed
 
 
@@ -95,7 +97,8 @@ def compose(overrides: list[str], *, config_dir: Path | None = None, default_swe
 
     Args:
         overrides: in Hydra's override grammar; of two for one key the last holds. A range
-            (`method.width=choice(8,64)`) joins the search space, and a fixed value takes its key out of it.
+            (`method.width=choice(8,64)`) joins the search space, and a fixed value takes its key out of it. A method
+            (`method=head`) takes the sweep's ranges out of it that are of another method's keys.
         config_dir: the user's own configuration, searched before the shipped one (and its `sweeps/` before `./sweeps`
             and the shipped sweeps).
         default_sweep: the sweep where the overrides name none.
@@ -122,7 +125,8 @@ def compose(overrides: list[str], *, config_dir: Path | None = None, default_swe
     values = load(arguments, chosen, config_dir)
     space = values.get("search_space")
     if isinstance(space, dict):
-        values["search_space"] = {str(k): str(v) for k, v in space.items() if k not in fixed} | ranges
+        gone = {*fixed, *(_keys_of_other_methods(values) if "method" in fixed else ())}
+        values["search_space"] = {str(k): str(v) for k, v in space.items() if k not in gone} | ranges
     config = validate(values)
     dimensions = _check_space(config)
     kept = tuple(str(o.input_line) for key, o in fixed.items() if key != "sweep")
@@ -213,6 +217,12 @@ def _check_space(config: SweepConfig) -> dict[str, Dimension]:
     if config.study.sampler == "grid":
         grid_points(space)
     return space
+
+
+def _keys_of_other_methods(values: dict[str, Any]) -> set[str]:
+    """Keys that the chosen method has not, and another one has."""
+    chosen = keys_of(["method"], values.get("method"))
+    return {f"method.{name}" for name in keys_of(["method"], None) if name not in chosen}
 
 
 def _unsearchable(key: str, values: dict[str, Any]) -> str | None:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from adapter_sweep.config.layers import parsed_layers, read_layers
 from adapter_sweep.records import METRIC_HELP, Direction
 
 __all__ = [
@@ -11,7 +12,9 @@ __all__ = [
     "BackboneConfig",
     "BottleneckMethod",
     "BudgetConfig",
+    "HeadMethod",
     "LatencyConfig",
+    "MethodConfig",
     "StudyConfig",
     "SweepConfig",
     "TaskConfig",
@@ -143,6 +146,21 @@ class BottleneckMethod(_Section):
     activation: Literal["relu", "gelu", "silu", "tanh"]
     init_std: _Float = Field(gt=0, le=1)
     layer_norms: Literal["none", "adapted_layers", "all"]
+    layers: Annotated[str, BeforeValidator(read_layers)] = "all"
+
+    @property
+    def chosen_layers(self) -> str | tuple[int, ...]:
+        """Which layers hold adapters: `all`, `top:K` or the indices."""
+        return parsed_layers(self.layers)
+
+
+class HeadMethod(_Section):
+    """A linear head on the frozen backbone's pooled hidden states, and nothing in the backbone."""
+
+    kind: Literal["head"]
+
+
+MethodConfig = Annotated[BottleneckMethod | HeadMethod, Field(discriminator="kind")]
 
 
 class TrainConfig(_Section):
@@ -202,7 +220,7 @@ class SweepConfig(_Section):
 
     backbone: BackboneConfig
     task: TaskConfig
-    method: BottleneckMethod
+    method: MethodConfig
     train: TrainConfig
     latency: LatencyConfig
     tracking: TrackingConfig
@@ -225,7 +243,7 @@ class SweepConfig(_Section):
 SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "backbone": (MiniLMBackbone, HubBackbone, LocalBackbone),
     "task": (BuiltinTask, LocalTask, HubTask),
-    "method": (BottleneckMethod,),
+    "method": (BottleneckMethod, HeadMethod),
     "train": (TrainConfig,),
     "latency": (LatencyConfig,),
     "tracking": (TrackingConfig,),

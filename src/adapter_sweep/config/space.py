@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from adapter_sweep.config.layers import layer_text
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import ParamValue
 
@@ -145,11 +146,15 @@ def _choices(where: str, values: list[Any], log: bool) -> Choices:
     from hydra.core.override_parser.types import QuotedString
 
     plain = [value.text if isinstance(value, QuotedString) else value for value in values]
+    # A list of layers; a study's database holds single values, so it goes by its text.
+    plain = [layer_text(v) if isinstance(v, list) and all(type(i) is int for i in v) else v for v in plain]
     if log:
         raise UserInputError(f"{where}: a choice has no scale; tag(log, …) goes around an interval or a range")
     wrong = [value for value in plain if not isinstance(value, str | int | float | bool)]
     if wrong:
-        raise UserInputError(f"{where}: {wrong[0]!r} is not a single value; allowed: words, numbers, true and false")
+        raise UserInputError(
+            f"{where}: {wrong[0]!r} is not a single value; allowed: words, numbers, true and false, and lists of layers"
+        )
     if not plain or len(set(map(repr, plain))) != len(plain):
         raise UserInputError(f"{where}: the choices must be distinct, and at least one")
     return Choices(tuple(plain))
