@@ -45,7 +45,7 @@ class Stopwatch:
 
 def test_what_was_measured_is_kept(cache: Path) -> None:
     watch = Stopwatch()
-    assert [measured("it", CPU, watch) for _ in range(3)] == [ONCE] * 3
+    assert [measured("it", "ab", CPU, watch) for _ in range(3)] == [ONCE] * 3
     assert watch.calls == 1
     ((key, seconds),) = json.loads((cache / FILE).read_text()).items()
     assert seconds == ONCE
@@ -58,12 +58,12 @@ def test_what_was_measured_is_kept(cache: Path) -> None:
 def test_another_thing_and_another_number_of_threads_are_measured_anew(cache: Path) -> None:
     watch = Stopwatch()
     torch.set_num_threads(1)
-    first = measured("it", CPU, watch)
-    assert measured("another", CPU, watch) != first
+    first = measured("it", "ab", CPU, watch)
+    assert measured("another", "ab", CPU, watch) != first
     torch.set_num_threads(2)
-    assert measured("it", CPU, watch) != first
+    assert measured("it", "ab", CPU, watch) != first
     torch.set_num_threads(1)
-    assert measured("it", CPU, watch) == first
+    assert measured("it", "ab", CPU, watch) == first
     assert watch.calls == 3
 
 
@@ -75,19 +75,21 @@ def test_a_damaged_file_is_replaced(cache: Path, content: bytes) -> None:
     cache.mkdir()
     (cache / FILE).write_bytes(content)
     watch = Stopwatch()
-    assert [measured("it", CPU, watch) for _ in range(2)] == [ONCE] * 2
+    assert [measured("it", "ab", CPU, watch) for _ in range(2)] == [ONCE] * 2
     assert watch.calls == 1
 
 
-@pytest.mark.parametrize("entry", [None, {}, {"a": 1.0}, {"a": "1", "b": 2.0}, {"a": -1.0, "b": 2.0}, [1.0, 2.0]])
+@pytest.mark.parametrize(
+    "entry", [None, {}, {"a": 1.0}, {"a": "1", "b": 2.0}, {"a": -1.0, "b": 2.0}, {"a": 1.0, "c": 2.0}, [1.0, 2.0]]
+)
 def test_a_damaged_entry_is_measured_again_and_the_others_stay(cache: Path, entry: object) -> None:
-    measured("it", CPU, Stopwatch())
-    measured("another", CPU, lambda: {"c": 3.0, "d": 4.0})
+    measured("it", "ab", CPU, Stopwatch())
+    measured("another", "cd", CPU, lambda: {"c": 3.0, "d": 4.0})
     entries = json.loads((cache / FILE).read_text())
     key = next(key for key in entries if key.startswith("it; "))
     (cache / FILE).write_text(json.dumps({**entries, key: entry}))
     watch = Stopwatch()
-    assert measured("it", CPU, watch) == ONCE
+    assert measured("it", "ab", CPU, watch) == ONCE
     assert watch.calls == 1
     assert json.loads((cache / FILE).read_text()) == entries
 
@@ -96,8 +98,8 @@ def test_a_cache_that_cannot_be_made_costs_a_measurement_each(cache: Path, caplo
     cache.write_text("a file where the folder should be")
     watch = Stopwatch()
     with caplog.at_level(logging.INFO):
-        assert measured("it", CPU, watch) == ONCE
-        measured("it", CPU, watch)
+        assert measured("it", "ab", CPU, watch) == ONCE
+        measured("it", "ab", CPU, watch)
     assert watch.calls == 2
     assert "cannot be locked" in caplog.text
     assert "cannot be written" in caplog.text
@@ -106,7 +108,7 @@ def test_a_cache_that_cannot_be_made_costs_a_measurement_each(cache: Path, caplo
 def test_a_file_that_cannot_be_replaced_leaves_nothing_aside(cache: Path) -> None:
     (cache / FILE).mkdir(parents=True)
     (cache / FILE / "full").touch()
-    assert measured("it", CPU, Stopwatch()) == ONCE
+    assert measured("it", "ab", CPU, Stopwatch()) == ONCE
     assert sorted(path.name for path in cache.iterdir()) == [f".{FILE}.lock", FILE]
 
 
@@ -118,7 +120,7 @@ def _measure_at_once(start: Path, calls: Path) -> Seconds:
 
     while not start.exists():
         time.sleep(0.01)
-    return measured("it", CPU, measure)
+    return measured("it", "ab", CPU, measure)
 
 
 def test_processes_that_start_at_once_measure_once_and_agree(cache: Path, tmp_path: Path) -> None:
@@ -146,7 +148,7 @@ def test_nothing_is_measured_while_a_training_step_runs(cache: Path, tmp_path: P
     try:
         while not ready.exists():
             time.sleep(0.01)
-        assert measured("it", CPU, lambda: {"a": 1.0 if ended.exists() else 2.0, "b": 1.0})["a"] == 1.0
+        assert measured("it", "ab", CPU, lambda: {"a": 1.0 if ended.exists() else 2.0, "b": 1.0})["a"] == 1.0
     finally:
         process.join()
 

@@ -57,7 +57,7 @@ def _faster(backbone: Backbone, rows: int, tokens: int) -> Choice[Attention]:
     device = next(backbone.model.parameters()).device
     shape = f"{rows}x{tokens}"
     what = f"attention: training {shape}; {backbone.precision}; model {backbone.fingerprint[:16]}"
-    seconds = measured(what, device, lambda: _time_kernels(backbone, rows, tokens, device))
+    seconds = measured(what, backbone.kernels(), device, lambda: _time_kernels(backbone, rows, tokens, device))
     speed_up = seconds["sdpa"] / seconds["eager"]
     where = f"at batches of {rows} x {tokens} tokens on this machine"
     if speed_up >= _WORTH_IT:

@@ -11,7 +11,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ class Choice(Generic[T]):
     reason: str
 
 
-def measured(what: str, device: torch.device, measure: Callable[[], Seconds]) -> Seconds:
+def measured(what: str, names: Collection[str], device: torch.device, measure: Callable[[], Seconds]) -> Seconds:
     """Seconds that each alternative takes: those kept on this machine, or measured now and kept.
 
     Of several processes that ask at once one measures, on a quiet host, and the others wait and take its numbers.
@@ -49,7 +49,8 @@ def measured(what: str, device: torch.device, measure: Callable[[], Seconds]) ->
     Args:
         what: the measurement in words: every shape, precision and model it depends on. The device, the threads and the
             versions of torch and transformers are added to it.
-        measure: name of an alternative -> seconds; above 0.
+        names: the alternatives.
+        measure: gives the seconds of each of them, above 0.
     """
     folder = cache_dir()
     key = f"{what}; {_machine(device)}"
@@ -62,7 +63,7 @@ def measured(what: str, device: torch.device, measure: Callable[[], Seconds]) ->
         except (OSError, NotImplementedError) as error:  # a cache that is only read, a file system without locks
             _log.info("%s cannot be locked: %s", folder / FILE, error)
         kept = _read(folder / FILE)
-        known = _sound(kept.get(key))
+        known = _sound(kept.get(key), names)
         if known is not None:
             _log.info("%s: %s, as measured before", key, known)
             return known
@@ -138,9 +139,9 @@ def _read(path: Path) -> dict[str, Any]:
     return kept if isinstance(kept, dict) else {}
 
 
-def _sound(entry: object) -> Seconds | None:
+def _sound(entry: object, names: Collection[str]) -> Seconds | None:
     """An entry as it was written; None for anything else."""
-    if not isinstance(entry, dict) or len(entry) < 2:
+    if not isinstance(entry, dict) or entry.keys() != set(names):
         return None
     numbers = [value for value in entry.values() if isinstance(value, float) and 0 < value < math.inf]
     return dict(entry) if len(numbers) == len(entry) else None

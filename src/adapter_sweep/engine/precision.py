@@ -26,7 +26,8 @@ def choose_precision(wanted: Literal["auto", "bf16", "fp32"], device: torch.devi
     """
     if wanted != "auto":
         return Choice(wanted, "set by train.precision")
-    seconds = measured(f"precision: product of {'x'.join(map(str, _SHAPE))}", device, lambda: _time_products(device))
+    what = f"precision: product of {'x'.join(map(str, _SHAPE))}"
+    seconds = measured(what, DTYPES, device, lambda: _time_products(device))
     speed_up = seconds["fp32"] / seconds["bf16"]
     if speed_up >= _WORTH_IT:
         return Choice("bf16", f"{speed_up:.1f}x the speed of fp32 on this machine")
