@@ -67,7 +67,7 @@ def toy_csv(tmp_path: Path) -> Path:
 def tiny_settings(tiny_bert: Path, toy_csv: Path) -> list[str]:
     """Overrides that run a trial on `tiny_bert` and `toy_csv` in a second or two."""
     return [
-        *("backbone=local", f"backbone.path={tiny_bert}"),
+        *("backbone=local", f"backbone.path={tiny_bert}", "backbone.attention=eager"),
         *("task=local", f"task.path={toy_csv}", "task.text=text", "task.label=label"),
         *("train.epochs=1", "train.max_length=32", "train.threads=1", "train.precision=fp32"),
         *("latency.tokens=8", "latency.pairs=5", "latency.batch_pairs=5", "latency.warmup_seconds=0"),

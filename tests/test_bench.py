@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,9 +10,12 @@ from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, RobertaCo
 from adapter_sweep import bench as bench_module
 from adapter_sweep.bench import _usable_positions, load_task, open_bench
 from adapter_sweep.config.compose import compose
+from adapter_sweep.engine.backbone import DTYPES
+from adapter_sweep.engine.choices import FILE
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.provenance import physical_cores
 from adapter_sweep.records import ParamValue
+from adapter_sweep.trial import architecture_key
 from toy_bench import toy_bench, toy_config, undisturbed
 
 TINY = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8, "vocab_size": 9}
@@ -35,7 +39,8 @@ def test_a_bench_is_opened_as_configured(tiny_bert: Path, toy_csv: Path) -> None
     assert bench.data.fingerprint == load_task(bench.config).fingerprint
     facts = bench.provenance()
     assert facts["threads"] == "2"
-    assert facts["precision"] == "fp32"
+    assert (facts["precision"], facts["precision_reason"]) == ("fp32", "set by train.precision")
+    assert (facts["attention"], facts["attention_reason"]) == ("eager", "set by backbone.attention")
     assert facts["device"].startswith("cpu: ")
     assert facts["model"] == str(tiny_bert)
     assert (facts["data_fingerprint"], facts["model_fingerprint"]) == (
@@ -47,6 +52,34 @@ def test_a_bench_is_opened_as_configured(tiny_bert: Path, toy_csv: Path) -> None
 
 def test_all_physical_cores_unless_set(tiny_bert: Path, toy_csv: Path) -> None:
     assert open_bench(settings(tiny_bert, toy_csv, train__threads=None)).threads == physical_cores()
+
+
+def test_precision_and_attention_are_measured_once_for_the_tasks_batches(
+    tiny_bert: Path, toy_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADAPTER_SWEEP_CACHE", str(tmp_path / "cache"))
+    config = settings(tiny_bert, toy_csv, train__precision="auto", backbone__attention="auto")
+    facts = open_bench(config).provenance()
+    kept = (tmp_path / "cache" / FILE).read_bytes()
+    entries = list(json.loads(kept))
+    assert [entry.split(": ")[0] for entry in entries] == ["attention", "precision"]
+    # 8 rows, as train.batch_size says, of texts of 5 words with a token before and one after.
+    assert entries[0].startswith(f"attention: training 8x6; {facts['precision']}; model ")
+    assert "8 x 6 tokens" in facts["attention_reason"]
+    assert facts["precision"] in DTYPES
+    assert facts["attention"] in ("eager", "sdpa")
+    assert open_bench(config).provenance() == facts
+    assert (tmp_path / "cache" / FILE).read_bytes() == kept
+
+
+def test_the_kernel_in_use_is_part_of_what_latency_depends_on(tiny_bert: Path) -> None:
+    bench = toy_bench(tiny_bert)
+    keys = set()
+    for wanted in ("auto", "eager"):
+        for kernel in ("eager", "sdpa"):
+            bench.backbone.use_attention(kernel)
+            keys.add((kernel, architecture_key(toy_config(tiny_bert, backbone__attention=wanted), bench)))
+    assert len(keys) == 2
 
 
 def test_a_device_that_is_not_there_is_named(tiny_bert: Path, toy_csv: Path) -> None:

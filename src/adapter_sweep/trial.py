@@ -121,7 +121,7 @@ def architecture_key(config: SweepConfig, bench: Bench) -> str:
     """What latency depends on, as a key: architecture, backbone, device, batch shapes; no trained value, no rate."""
     facts = {
         "backbone": bench.backbone.fingerprint,
-        "attention": config.backbone.attention,
+        "attention": bench.backbone.attention,
         "precision": bench.backbone.precision,
         "classes": len(bench.data.label_names),
         "method": config.method.model_dump(exclude={"init_std"}),

@@ -96,7 +96,7 @@ def _measure(name: str, examples: int, epochs: int) -> dict[str, float]:
 
     torch.set_num_threads(1)
     data = load_builtin("movies", max_train_examples=examples)
-    precision = choose_precision("auto", torch.device("cpu")) if name == "ours" else "fp32"
+    precision = choose_precision("auto", torch.device("cpu")).value if name == "ours" else "fp32"
     attention: Any = "eager" if name == "ours" else "sdpa"  # sdpa is the library's default
     backbone = load_backbone(assets.fetch(assets.MINILM), precision=precision, attention=attention)
     tokenizer = backbone.tokenizer

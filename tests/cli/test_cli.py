@@ -175,6 +175,7 @@ def test_doctor_goes_on_after_what_failed(cli: Cli, tiny_settings: list[str]) ->
 def test_trial_end_to_end(cli: Cli, tiny_settings: list[str], tmp_path: Path) -> None:
     done = cli("trial", *tiny_settings, "tracking=none", "method.width=4")
     assert done.returncode == 0, done.stderr
+    assert "Precision   fp32: set by train.precision\nAttention   eager: set by backbone.attention\n" in done.stdout
     assert "trial 0: complete" in done.stdout
     (trial,) = rows(tmp_path / "results" / "trials-local" / "trials.csv")
     assert (trial["state"], trial["method.width"]) == ("complete", "4")

@@ -41,6 +41,9 @@ class Display:
             soft_wrap=True,
         )
         self._console.print(f"Backbone    {facts['model']} on {facts['device']}, {facts['threads']} threads")
+        for name in ("precision", "attention"):
+            if f"{name}_reason" in facts:
+                self._console.print(f"{name.capitalize():<12}{facts[name]}: {facts[f'{name}_reason']}", soft_wrap=True)
         for key, text in study.search_space.items():
             self._console.print(f"Search      {key} = {text}")
         done = len(study.counted())

@@ -28,7 +28,7 @@ def definition(composed: Composed, bench: "Bench", *, single: bool) -> dict[str,
     return {
         **kept,
         # What `auto` came to: accuracies in two precisions and latencies of two devices are not comparable.
-        **{key: bench.provenance()[key] for key in ("device", "threads", "precision")},
+        **{key: bench.provenance()[key] for key in ("device", "threads", "precision", "attention")},
         "model_fingerprint": bench.backbone.fingerprint,
         "data_fingerprint": bench.data.fingerprint,
     }
@@ -46,6 +46,7 @@ def shareable(composed: Composed) -> dict[str, Any]:
 def reproducing(composed: Composed, bench: "Bench") -> tuple[str, ...]:
     """What `adapter-sweep trial` needs beside a trial's own parameters to repeat it."""
     keys = {text: text.lstrip("+~").split("=")[0] for text in composed.overrides}
-    kept = [text for text, key in keys.items() if key.split(".")[0] not in _AROUND and key != "train.precision"]
+    chosen = {"train.precision": bench.backbone.precision, "backbone.attention": bench.backbone.attention}
+    kept = [text for text, key in keys.items() if key.split(".")[0] not in _AROUND and key not in chosen]
     where = [] if composed.config_dir is None else [f"--config-dir={composed.config_dir}"]
-    return (*where, *kept, f"train.precision={bench.backbone.precision}")
+    return (*where, *kept, *(f"{key}={value}" for key, value in chosen.items()))

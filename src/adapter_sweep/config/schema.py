@@ -44,7 +44,7 @@ class _Section(BaseModel):
 class _Backbone(_Section):
     kind: str
     pooling: Literal["auto", "mean", "cls", "last"] = "auto"
-    attention: Literal["eager", "sdpa"] = "sdpa"
+    attention: Literal["auto", "eager", "sdpa"] = "auto"
 
 
 class MiniLMBackbone(_Backbone):

@@ -1,5 +1,6 @@
 """The backbone: a frozen pre-trained transformer, its tokenizer, and how its hidden states become one vector."""
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,16 +12,29 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
-from adapter_sweep.engine.precision import DTYPES, Precision
 from adapter_sweep.engine.sites import Layout, find_layout
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 
-__all__ = ["POOLINGS", "Backbone", "Pooling", "fingerprint", "load_backbone", "pool"]
+__all__ = [
+    "DTYPES",
+    "POOLINGS",
+    "Attention",
+    "Backbone",
+    "Pooling",
+    "Precision",
+    "fingerprint",
+    "load_backbone",
+    "pool",
+]
 
 # Shapes: B batch, T tokens, D hidden.
 POOLINGS = ("auto", "mean", "cls", "last")
 Pooled = Literal["mean", "cls", "last"]
 Pooling = Literal["auto", "mean", "cls", "last"]
+Precision = Literal["bf16", "fp32"]
+DTYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float32}
+Attention = Literal["eager", "sdpa"]
+_KERNELS: tuple[Attention, ...] = ("eager", "sdpa")
 _TOKENIZERS = (
     "tokenizer.json",
     "vocab.txt",
@@ -63,6 +77,37 @@ class Backbone:
         types = getattr(self.model.config, "type_vocab_size", None)
         return isinstance(types, int) and types >= 2
 
+    @property
+    def attention(self) -> Attention:
+        """The attention kernel in use: `eager` is plain, `sdpa` fused."""
+        return cast(Attention, self.model.config._attn_implementation)  # type: ignore[union-attr]
+
+    def kernels(self) -> tuple[Attention, ...]:
+        """The attention kernels this model can be set to, the one in use among them."""
+        before = self.attention
+        offered = tuple(kernel for kernel in _KERNELS if kernel == before or self._takes(kernel))
+        self._takes(before)
+        return offered
+
+    def use_attention(self, kernel: Attention) -> None:
+        """Set the attention kernel; results differ in rounding alone.
+
+        Raises:
+            UserInputError: the model does not offer it.
+        """
+        if kernel != self.attention and not self._takes(kernel):
+            raise UserInputError(
+                f"backbone.attention={kernel}: {self.source} ({type(self.model).__name__}) does not offer it; "
+                f"allowed: auto, {', '.join(self.kernels())}"
+            )
+
+    def _takes(self, kernel: Attention) -> bool:
+        """Set the kernel where the model offers it, and say whether it does."""
+        with contextlib.suppress(ValueError):
+            # A model whose attention cannot be replaced logs that, and stays as it was.
+            self.model.set_attn_implementation(kernel)  # type: ignore[operator]
+        return self.attention == kernel
+
     def encode(self, input_ids: Tensor, attention_mask: Tensor, token_types: Tensor | None = None) -> Tensor:
         """Hidden states pooled to one vector an example: [B, T] ids, mask and types -> [B, D], in float32."""
         told = {} if token_types is None else {"token_type_ids": token_types}
@@ -89,14 +134,17 @@ def load_backbone(
     *,
     revision: str | None = None,
     pooling: Pooling = "mean",
-    attention: Literal["eager", "sdpa"] = "sdpa",
+    attention: Attention | None = None,
     precision: Precision = "fp32",
     label: str | None = None,
 ) -> Backbone:
     """Load a transformer from a directory or the hub: weights only as safetensors, remote code never.
 
+    Args:
+        attention: the attention kernel; the library's choice for this model unless given.
+
     Raises:
-        UserInputError: no such directory, no safetensors in it, or no place for adapters in the model.
+        UserInputError: no such directory, no safetensors in it, no place for adapters in the model, or no such kernel.
         AdapterSweepError: the hub could not be reached.
     """
     where = label or (f"{source}@{revision}" if revision else str(source))
@@ -116,7 +164,6 @@ def load_backbone(
             config=config,
             use_safetensors=True,
             dtype=torch.float32,
-            attn_implementation=attention,
             output_loading_info=True,
             **options,
         )
@@ -132,7 +179,10 @@ def load_backbone(
         # A padded position is masked everywhere, so any token will do.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     tokenizer.padding_side = "right"
-    return wrap_backbone(model, tokenizer, pooling=pooling, source=where, precision=precision)
+    backbone = wrap_backbone(model, tokenizer, pooling=pooling, source=where, precision=precision)
+    if attention is not None:
+        backbone.use_attention(attention)
+    return backbone
 
 
 def wrap_backbone(

@@ -1,45 +1,43 @@
 """The frozen backbone's precision, chosen by what is faster on the machine at hand."""
 
-import functools
-import statistics
-import time
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
 
-__all__ = ["DTYPES", "Precision", "choose_precision"]
+from adapter_sweep.engine.backbone import DTYPES, Precision
+from adapter_sweep.engine.choices import Choice, Seconds, measured, time_in_turn
 
-Precision = Literal["bf16", "fp32"]
-DTYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float32}
+__all__ = ["choose_precision"]
 
 # Where the processor computes in bf16 it is over twice as fast, and where it does not it is slower than fp32, so any
 # threshold between lets noise decide nothing.
 _WORTH_IT = 1.3
+# Rows, inputs and outputs of a feed-forward product of a small transformer.
+_SHAPE = (1024, 384, 1536)
 
 
-def choose_precision(wanted: Literal["auto", "bf16", "fp32"], device: torch.device) -> Precision:
+def choose_precision(wanted: Literal["auto", "bf16", "fp32"], device: torch.device) -> Choice[Precision]:
     """The precision asked for; for `auto`, bf16 where this device multiplies matrices faster in it, else fp32.
 
-    Adapters, layer norms, head and optimizer state are in float32 either way.
+    It is measured once per machine, with the threads in use. Adapters, layer norms, head and optimizer state are in
+    float32 either way.
     """
     if wanted != "auto":
-        return wanted
-    return "bf16" if _bf16_speed_up(device) >= _WORTH_IT else "fp32"
+        return Choice(wanted, "set by train.precision")
+    what = f"precision: product of {'x'.join(map(str, _SHAPE))}"
+    seconds = measured(what, DTYPES, device, lambda: _time_products(device))
+    speed_up = seconds["fp32"] / seconds["bf16"]
+    if speed_up >= _WORTH_IT:
+        return Choice("bf16", f"{speed_up:.1f}x the speed of fp32 on this machine")
+    return Choice("fp32", f"bf16 has {speed_up:.1f}x its speed on this machine")
 
 
-@functools.cache
-def _bf16_speed_up(device: torch.device) -> float:
-    """fp32 seconds over bf16 seconds of a feed-forward product of a small transformer, timed in turn."""
-    x = torch.randn(1024, 384, device=device)
-    w = torch.randn(1536, 384, device=device)
-    operands = {name: (x.to(dtype), w.to(dtype)) for name, dtype in DTYPES.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in DTYPES}
-    for i in range(12):
-        for name, (a, b) in operands.items():
-            started = time.perf_counter()
-            torch.nn.functional.linear(a, b)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if i >= 2:
-                seconds[name].append(time.perf_counter() - started)
-    return statistics.median(seconds["fp32"]) / statistics.median(seconds["bf16"])
+def _time_products(device: torch.device) -> Seconds:
+    rows, inputs, outputs = _SHAPE
+    x, w = torch.randn(rows, inputs, device=device), torch.randn(outputs, inputs, device=device)
+    products: dict[str, Callable[[], object]] = {
+        name: partial(torch.nn.functional.linear, x.to(dtype), w.to(dtype)) for name, dtype in DTYPES.items()
+    }
+    return time_in_turn(products, device, rounds=(10, 10))
