@@ -17,6 +17,7 @@ __all__ = [
     "TaskConfig",
     "TrackingConfig",
     "TrainConfig",
+    "WorkersConfig",
 ]
 
 # What a name that becomes a folder may look like: no separator, no leading dot, no look-alike.
@@ -173,6 +174,12 @@ class LatencyConfig(_Section):
     threads: _Int = Field(ge=1, le=1024)
 
 
+class WorkersConfig(_Section):
+    """How many processes run a study's trials."""
+
+    count: _Int | None = Field(ge=1, le=1024)
+
+
 class TrackingConfig(_Section):
     """Where MLflow shows the study."""
 
@@ -205,6 +212,7 @@ class SweepConfig(_Section):
     method: BottleneckMethod
     train: TrainConfig
     latency: LatencyConfig
+    workers: WorkersConfig
     tracking: TrackingConfig
     study: StudyConfig
     budget: BudgetConfig
@@ -228,6 +236,7 @@ SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "method": (BottleneckMethod,),
     "train": (TrainConfig,),
     "latency": (LatencyConfig,),
+    "workers": (WorkersConfig,),
     "tracking": (TrackingConfig,),
     "study": (StudyConfig,),
     "budget": (BudgetConfig,),
