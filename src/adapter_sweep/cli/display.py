@@ -101,8 +101,8 @@ class Display:
         values = _short(params)
         bar = None
         if self._live:
-            fits = len(self._live.tasks) < max(2, self._console.height - 2)
-            bar = self._live.add_task(f"trial {number}", total=1, text=values, visible=fits)
+            bar = self._live.add_task(f"trial {number}", total=1, text=values)
+            self._fit()
         else:
             self._console.print(f"trial {number}: {values}")
         self._running[number] = _Running(time.monotonic(), bar)
@@ -147,7 +147,14 @@ class Display:
         if self._live:
             if running is not None and running.bar is not None:
                 self._live.remove_task(running.bar)
+                self._fit()
             self._live.update(self._study_bar, completed=self._done, text=f"{self._done}/{self._total}{self._left()}")
+
+    def _fit(self) -> None:
+        """Show no more lines than the terminal has, the oldest trials first; two are left to what is printed."""
+        if self._live is not None:
+            for place, task in enumerate(self._live.tasks):
+                self._live.update(task.id, visible=place < max(2, self._console.height - 2))
 
     def _update(self, number: int, **fields: Any) -> None:
         trial = self._running.get(number)
