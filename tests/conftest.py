@@ -9,43 +9,16 @@ from pathlib import Path
 import pytest
 
 from adapter_sweep.cli import _status
+from tiny_bert import BAD, GOOD, HOW, THINGS, save_tiny_bert
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
-
-GOOD = ("good", "great", "lovely", "fine", "bright")
-BAD = ("bad", "awful", "dull", "poor", "grim")
-THINGS = ("film", "story", "cast", "scene", "ending", "score")
-HOW = ("really", "quite", "so", "rather")
 
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a random BERT (2 layers, hidden size 32, 64 positions) that knows the words of `toy_csv`."""
-    import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
-    special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-    vocabulary = {word: i for i, word in enumerate((*special, "the", "is", *GOOD, *BAD, *THINGS, *HOW))}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    ends = [(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
-    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ends)
-    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     folder = tmp_path_factory.mktemp("tiny_bert")
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        config = BertConfig(
-            vocab_size=len(vocabulary),
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=64,
-            max_position_embeddings=64,
-        )
-        BertModel(config).save_pretrained(folder)
+    save_tiny_bert(folder)
     return folder
 
 
@@ -70,6 +43,7 @@ def tiny_settings(tiny_bert: Path, toy_csv: Path) -> list[str]:
         *("backbone=local", f"backbone.path={tiny_bert}", "backbone.attention=eager"),
         *("task=local", f"task.path={toy_csv}", "task.text=text", "task.label=label"),
         *("train.epochs=1", "train.max_length=32", "train.threads=1", "train.precision=fp32"),
+        "workers.count=1",
         *("latency.tokens=8", "latency.pairs=5", "latency.batch_pairs=5", "latency.warmup_seconds=0"),
     ]
 

@@ -1,4 +1,4 @@
-"""A bench whose trials take a fraction of a second, and a watcher that keeps what it is told."""
+"""A bench whose trials take a fraction of a second, and watchers that keep what they are told."""
 
 import contextlib
 import itertools
@@ -78,6 +78,7 @@ def toy_values(tiny_bert: Path) -> dict[str, Any]:
             "warmup_seconds": 0,
             "threads": 1,
         },
+        "workers": {"count": 1},
         "tracking": {"enabled": False, "uri": None},
         "study": {"name": None, "n_trials": 3, "sampler": "random", "seed": 0, "storage": None},
         "budget": {"max_trainable_params": None, "max_latency_ratio": None},
@@ -110,19 +111,13 @@ class Table(dict[str, dict[str, float]]):
 
 
 class Watch:
-    """Keeps what it is told, and calls `at` with each event's name."""
+    """Keeps what it is told of a trial, and calls `at` with each event's name."""
 
     def __init__(self, at: Callable[[str], None] = lambda _: None) -> None:
         self.at = at
         self.stages: list[str] = []
-        self.begun: list[tuple[int, dict[str, ParamValue]]] = []
         self.steps: list[Progress] = []
         self.epochs: list[tuple[int, int, float, float]] = []
-        self.ended: list[TrialView] = []
-
-    def begin(self, number: int, params: Mapping[str, ParamValue]) -> None:
-        self.begun.append((number, dict(params)))
-        self.at("begin")
 
     def stage(self, text: str) -> None:
         self.stages.append(text)
@@ -136,6 +131,44 @@ class Watch:
         self.epochs.append((epoch, epochs, loss, accuracy))
         self.at("epoch")
 
+
+class StudyWatch:
+    """Keeps what it is told of a study, and calls `at` with each event's name."""
+
+    def __init__(self, at: Callable[[str], None] = lambda _: None) -> None:
+        self.at = at
+        self.begun: list[tuple[int, dict[str, ParamValue]]] = []
+        self.stages: list[tuple[int, str]] = []
+        self.steps: list[tuple[int, Progress]] = []
+        self.epochs: list[tuple[int, int]] = []
+        self.ended: list[TrialView] = []
+        self.started: list[dict[str, float]] = []
+        self.warnings: list[str] = []
+
+    def begin(self, number: int, params: Mapping[str, ParamValue]) -> None:
+        self.begun.append((number, dict(params)))
+        self.at("begin")
+
+    def stage(self, number: int, text: str) -> None:
+        self.stages.append((number, text))
+        self.at(text)
+
+    def step(self, number: int, progress: Progress) -> None:
+        self.steps.append((number, progress))
+        self.at("step")
+
+    def epoch(self, number: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+        self.epochs.append((number, epoch))
+        self.at("epoch")
+
     def end(self, trial: TrialView) -> None:
         self.ended.append(trial)
         self.at("end")
+
+    def ready(self, worker: int, seconds: Mapping[str, float]) -> None:
+        self.started.append(dict(seconds))
+        self.at("ready")
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self.at("warn")

@@ -330,7 +330,7 @@ def test_ctrl_c_marks_the_trial_and_the_next_run_continues(cli: Cli, tiny_settin
     assert process.stdout is not None
     try:
         for line in process.stdout:
-            if line.startswith("  epoch 1/"):
+            if line.startswith("trial 0: epoch 1/"):
                 break
         process.send_signal(signal.SIGINT)
         began = time.monotonic()

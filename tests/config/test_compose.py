@@ -41,7 +41,15 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_everything_that_ships_is_found() -> None:
-    assert {path.parts[0] for path in SHIPPED} == {"backbone", "task", "method", "train", "latency", "tracking"}
+    assert {path.parts[0] for path in SHIPPED} == {
+        "backbone",
+        "task",
+        "method",
+        "train",
+        "latency",
+        "workers",
+        "tracking",
+    }
     assert [str(path) for path in SWEEPS] == options("sweep")
     assert all(path.name in options(path.parts[0]) for path in SHIPPED)
 

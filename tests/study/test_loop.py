@@ -16,7 +16,7 @@ from adapter_sweep.records import TrialState
 from adapter_sweep.study import loop
 from adapter_sweep.study.ledger import Ledger
 from adapter_sweep.study.loop import ERROR_FILE, run_trials
-from toy_bench import Watch, toy_bench, toy_data, toy_values, undisturbed
+from toy_bench import StudyWatch, toy_bench, toy_data, toy_values, undisturbed
 
 SPACE = {"method.width": "int(interval(2, 9))", "train.lr": "tag(log, interval(1e-3, 1e-2))"}
 OBJECTIVES = {"accuracy": "maximize", "trainable_params": "minimize", "latency_ratio": "minimize"}
@@ -32,7 +32,7 @@ class Room:
         self.folder = folder
         self.ledger = self.open()
         self.ledger.set_facts(config=self.values)
-        self.watch = Watch()
+        self.watch = StudyWatch()
         self.told: list[int] = []
 
     def open(self, **changes: Any) -> Ledger:

@@ -3,7 +3,9 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -14,22 +16,32 @@ from adapter_sweep.records import ParamValue, StudyView, TrialState, TrialView
 __all__ = ["Display"]
 
 
-class Display:
-    """Trials done, the current trial, epoch, loss, validation accuracy and time left.
+@dataclass
+class _Running:
+    """What is shown of a trial that runs."""
 
-    On a terminal a live line each for the study and the trial; elsewhere a plain line at each epoch and each end.
+    began: float
+    bar: TaskID | None
+    fraction: float = 0.0
+    accuracy: str = ""
+
+
+class Display:
+    """Trials done, the running trials, each one's epoch, loss and validation accuracy, and time left.
+
+    On a terminal a live line each for the study and for each running trial, as many as fit; elsewhere a plain line at
+    each epoch and each end.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live: Progress | None = None
-        self._study_bar = self._trial_bar = TaskID(0)
+        self._study_bar = TaskID(0)
+        self._running: dict[int, _Running] = {}
         self._done = self._total = self._ended = 0
-        self._began = self._trial_began = 0.0
-        self._name = ""
-        self._accuracy = ""
+        self._began = 0.0
 
-    def opening(self, study: StudyView, total: int, results_dir: Path, *, recovered: int) -> None:
+    def opening(self, study: StudyView, total: int, results_dir: Path, *, recovered: int, workers: int = 1) -> None:
         """The first words: what is run, on what, and where it goes."""
         facts = study.provenance
         self._console.print(
@@ -40,7 +52,9 @@ class Display:
             f"validation examples{_subset(study)}",
             soft_wrap=True,
         )
-        self._console.print(f"Backbone    {facts['model']} on {facts['device']}, {facts['threads']} threads")
+        threads = "1 thread" if facts["threads"] == "1" else f"{facts['threads']} threads"
+        each = f"{workers} workers of {threads}" if workers > 1 else threads
+        self._console.print(f"Backbone    {facts['model']} on {facts['device']}, {each}")
         for name in ("precision", "attention"):
             if f"{name}_reason" in facts:
                 self._console.print(f"{name.capitalize():<12}{facts[name]}: {facts[f'{name}_reason']}", soft_wrap=True)
@@ -71,66 +85,91 @@ class Display:
         with Progress(*columns, console=self._console, transient=True) as live:
             self._live = live
             self._study_bar = live.add_task("trials", total=total, completed=done, text=f"{done}/{total}")
-            self._trial_bar = live.add_task("…", total=1, text="")
             try:
                 yield
             finally:
                 self._live = None
 
-    # -- told by the study loop
+    # -- told by the study
+
+    def ready(self, worker: int, seconds: Mapping[str, float]) -> None:
+        """A worker is about to ask for its first trial: nothing the user waits for."""
+
+    def warn(self, text: str) -> None:
+        """Something to read."""
+        self._console.print(f"warning: {text}")
 
     def begin(self, number: int, params: Mapping[str, ParamValue]) -> None:
         """A trial begins."""
-        self._trial_began = time.monotonic()
-        self._accuracy = ""
-        self._name = f"trial {number}"
         values = _short(params)
+        bar = None
         if self._live:
-            self._live.reset(self._trial_bar, total=1, description=self._name, text=values)
+            bar = self._live.add_task(f"trial {number}", total=1, text=values)
+            self._fit()
         else:
-            self._console.print(f"{self._name}: {values}")
+            self._console.print(f"trial {number}: {values}")
+        self._running[number] = _Running(time.monotonic(), bar)
 
-    def stage(self, text: str) -> None:
+    def stage(self, number: int, text: str) -> None:
         """What is being done."""
-        if self._live:
-            self._live.update(self._trial_bar, description=f"{self._name} {text}")
+        self._update(number, description=f"trial {number} {text}")
 
-    def step(self, progress: StepProgress) -> None:
+    def step(self, number: int, progress: StepProgress) -> None:
         """A training step ended."""
-        if self._live:
-            if progress.step % 5 == 1 or progress.step == progress.steps:
-                self._live.update(self._trial_bar, description=f"{self._name} training")
-            text = f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.3f}{self._accuracy}"
-            self._live.update(self._trial_bar, total=progress.steps, completed=progress.step, text=text)
-            self._live.update(
-                self._study_bar,
-                text=f"{self._done}/{self._total}{self._left(progress.step / progress.steps)}",
-            )
+        trial = self._running.get(number)
+        if trial is None or self._live is None:
+            return
+        trial.fraction = progress.step / progress.steps
+        self._update(
+            number,
+            description=f"trial {number} training",
+            total=progress.steps,
+            completed=progress.step,
+            text=f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.3f}{trial.accuracy}",
+        )
+        self._live.update(self._study_bar, text=f"{self._done}/{self._total}{self._left()}")
 
-    def epoch(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+    def epoch(self, number: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         """An epoch was scored."""
-        self._accuracy = f"  accuracy {accuracy:.3f}"
+        if number in self._running:
+            self._running[number].accuracy = f"  accuracy {accuracy:.3f}"
         if not self._live:
-            self._console.print(f"  epoch {epoch}/{epochs}  loss {loss:.3f}{self._accuracy}")
+            self._console.print(f"trial {number}: epoch {epoch}/{epochs}  loss {loss:.3f}  accuracy {accuracy:.3f}")
 
     def end(self, trial: TrialView) -> None:
         """A trial ended."""
         self._done += 1
         self._ended += 1
-        seconds = time.monotonic() - self._trial_began
-        line = f"trial {trial.number:>3}  {_short(trial.params)}  {_result(trial)}  ({seconds:.0f} s)"
+        running = self._running.pop(trial.number, None)
+        line = f"trial {trial.number:>3}  {_short(trial.params)}  {_result(trial)}"
+        if running is not None:
+            line += f"  ({time.monotonic() - running.began:.0f} s)"
         if not self._live:
-            line += f"  [{self._done}/{self._total}{self._left(0)}]"
+            line += f"  [{self._done}/{self._total}{self._left()}]"
         self._console.print(line)
         if self._live:
-            self._live.update(self._study_bar, completed=self._done, text=f"{self._done}/{self._total}{self._left(0)}")
+            if running is not None and running.bar is not None:
+                self._live.remove_task(running.bar)
+                self._fit()
+            self._live.update(self._study_bar, completed=self._done, text=f"{self._done}/{self._total}{self._left()}")
 
-    def _left(self, fraction: float) -> str:
-        """Time left, from the trials of this session so far."""
-        done = self._ended + fraction
+    def _fit(self) -> None:
+        """Show no more lines than the terminal has, the oldest trials first; two are left to what is printed."""
+        if self._live is not None:
+            for place, task in enumerate(self._live.tasks):
+                self._live.update(task.id, visible=place < max(2, self._console.height - 2))
+
+    def _update(self, number: int, **fields: Any) -> None:
+        trial = self._running.get(number)
+        if self._live is not None and trial is not None and trial.bar is not None:
+            self._live.update(trial.bar, **fields)
+
+    def _left(self) -> str:
+        """Time left, from the trials of this session so far, those that run among them."""
+        done = self._ended + sum(trial.fraction for trial in self._running.values())
         if done < 0.2 or self._done >= self._total:
             return ""
-        seconds = (time.monotonic() - self._began) / done * (self._total - self._done - fraction)
+        seconds = (time.monotonic() - self._began) / done * max(0.0, self._total - self._done - done + self._ended)
         return f"  about {seconds / 60:.0f} min left" if seconds >= 90 else f"  about {seconds:.0f} s left"
 
 

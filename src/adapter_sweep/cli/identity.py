@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["definition", "reproducing", "shareable", "study_name"]
 
 # What a trial's result does not depend on: it is no part of a study's definition or of a trial's command.
-_AROUND = ("study", "results_dir", "tracking")
+_AROUND = ("study", "results_dir", "tracking", "workers")
 
 
 def study_name(composed: Composed, prefix: str = "") -> str:
@@ -25,10 +25,12 @@ def definition(composed: Composed, bench: "Bench", *, single: bool) -> dict[str,
     """What makes two trials of a study comparable; a study is never continued with another."""
     around = (*_AROUND, "method", "train", "latency", "budget") if single else _AROUND
     kept = {key: value for key, value in composed.values.items() if key not in around}
+    if "train" in kept:  # each trial records its threads: a study may go on with more workers of fewer threads
+        kept["train"] = {key: value for key, value in kept["train"].items() if key != "threads"}
     return {
         **kept,
         # What `auto` came to: accuracies in two precisions and latencies of two devices are not comparable.
-        **{key: bench.provenance()[key] for key in ("device", "threads", "precision", "attention")},
+        **{key: bench.provenance()[key] for key in ("device", "precision", "attention")},
         "model_fingerprint": bench.backbone.fingerprint,
         "data_fingerprint": bench.data.fingerprint,
     }

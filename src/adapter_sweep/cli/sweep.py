@@ -1,14 +1,20 @@
 """`run` and `trial`: the only place where configuration, engine, ledger, MLflow and report meet."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from rich.console import Console
 
 from adapter_sweep.bench import Bench, open_bench
+from adapter_sweep.cli.capacity import Capacity, find_capacity
 from adapter_sweep.cli.display import Display
 from adapter_sweep.cli.identity import definition, reproducing, shareable, study_name
 from adapter_sweep.cli.printing import open_console, print_front, print_record
+from adapter_sweep.cli.publishing import Publisher
+from adapter_sweep.config import with_params
 from adapter_sweep.config.compose import Composed
 from adapter_sweep.config.quoting import quoted
 from adapter_sweep.config.space import grid_points
@@ -17,9 +23,12 @@ from adapter_sweep.records import TrialState
 from adapter_sweep.report import write_report
 from adapter_sweep.study.ledger import Ledger, storage_url
 from adapter_sweep.study.loop import run_trials
-from adapter_sweep.tracking import Tracker, TrackingError
+from adapter_sweep.study.messages import Job
+from adapter_sweep.study.workers import run_workers
 
 __all__ = ["run_single", "run_sweep"]
+
+_LAST_WORDS_SECONDS = 10.0  # for MLflow, once interrupted: the same command sends what it missed
 
 
 def run_sweep(composed: Composed) -> None:
@@ -39,49 +48,91 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
     display = Display(console)
     with console.status("Loading the backbone and the data …"):
         bench = open_bench(config)
-        ledger = Ledger.start(
-            name,
-            url=storage_url(config.study.storage, results_dir),
-            results_dir=results_dir,
-            definition=definition(composed, bench, single=single),
-            objectives=config.objectives,
-            space=composed.space,
-            sampler="random" if single else config.study.sampler,  # a single trial leaves nothing to sample
-            seed=config.study.seed,
-        )
+        study: dict[str, Any] = {
+            "name": name,
+            "url": storage_url(config.study.storage, results_dir),
+            "results_dir": results_dir,
+            "definition": definition(composed, bench, single=single),
+            "objectives": config.objectives,
+            "space": composed.space,
+            "sampler": "random" if single else config.study.sampler,  # a single trial leaves nothing to sample
+            "seed": config.study.seed,
+        }
+        ledger = Ledger.start(**study)
         recovered = ledger.recover()
         done = len(ledger.view().counted())
         total = done + 1 if single else _planned(composed)
+        capacity = find_capacity(config, bench, 1 if single else total - done)
         if done < total:  # a finished study stays as it is
             ledger.set_facts(
                 config={"sweep": composed.sweep, **shareable(composed)},
                 search_space=dict(config.search_space),
-                provenance=bench.provenance(),
+                provenance={**bench.provenance(), "threads": str(capacity.threads)},
                 n_trials=total,
             )
-    publisher = _Publisher(ledger, results_dir, config.tracking.uri, config.tracking.enabled, console)
-    display.opening(ledger.view(), total, results_dir, recovered=recovered)
+    publisher = Publisher(ledger, results_dir, config.tracking.uri, config.tracking.enabled, console)
+    display.opening(ledger.view(), total, results_dir, recovered=recovered, workers=capacity.workers)
+    ran: list[int] = []
     try:
-        if done < total:
+        if done >= total:
+            pass
+        elif capacity.workers > 1:
+            _run_workers(composed, bench, ledger, study, capacity, publisher, display, done, total)
+        else:
             publisher.study(active=True)
             _score_anchors(console, ledger, bench, single=single)
-        with display.progress(done, total):
-            ran = run_trials(
-                ledger,
-                bench,
-                composed.values,
-                None if single else total,
-                display,
-                overrides=reproducing(composed, bench),
-                fixed=composed.fixed() if single else {},
-                told=publisher.trial,
-            )
+            with display.progress(done, total):
+                ran = run_trials(
+                    ledger,
+                    bench,
+                    composed.values,
+                    None if single else total,
+                    display,
+                    overrides=reproducing(composed, bench),
+                    fixed=composed.fixed() if single else {},
+                    told=publisher.soon_trial,
+                )
     except KeyboardInterrupt:
-        publisher.study(active=False)
         kept = "It is kept" if single else "The study is kept; the same command continues it"
         console.print(f"\nInterrupted. {kept}. What there is so far: adapter-sweep report {name}{_where(results_dir)}")
+        publisher.soon_study(active=False)
+        publisher.drain(_LAST_WORDS_SECONDS)
         raise
     _close(console, ledger, publisher, results_dir, single=ran[0] if single else None)
+
+
+def _run_workers(
+    composed: Composed,
+    bench: Bench,
+    ledger: Ledger,
+    study: Mapping[str, Any],
+    capacity: Capacity,
+    publisher: Publisher,
+    display: Display,
+    done: int,
+    total: int,
+) -> None:
+    """Run the trials in worker processes. This one shows them, scores the anchors and publishes beside them."""
+    if capacity.bound:
+        display.warn(f"{capacity.workers} workers: {capacity.bound}")
+    torch.set_num_threads(capacity.threads)  # for the anchors: the rest of the machine is the workers'
+    # What `auto` came to here, so that it is measured once and all workers have the same.
+    values = with_params(composed.values, {"train.precision": bench.backbone.precision})
+    jobs = [
+        Job(
+            ledger=study,
+            values=with_params(values, {"train.device": device}),
+            n_trials=total,
+            threads=capacity.threads,
+            overrides=reproducing(composed, bench),
+        )
+        for device in capacity.devices
+    ]
+    if not ledger.view().anchors:
+        publisher.soon(lambda: ledger.set_facts(anchors=bench.anchors()))
+    publisher.soon_study(active=True)
+    with display.progress(done, total):
+        run_workers(ledger, jobs, display, told=publisher.soon_trial)
 
 
 def _planned(composed: Composed) -> int:
@@ -99,7 +150,7 @@ def _score_anchors(console: Console, ledger: Ledger, bench: Bench, *, single: bo
             ledger.set_facts(anchors=bench.anchors())
 
 
-def _close(console: Console, ledger: Ledger, publisher: "_Publisher", results_dir: Path, *, single: int | None) -> None:
+def _close(console: Console, ledger: Ledger, publisher: Publisher, results_dir: Path, *, single: int | None) -> None:
     """The report, and the last words: the front (or the single trial), where everything is, how to look at it."""
     with console.status("Writing the report …"):
         publisher.all()
@@ -129,71 +180,3 @@ def _where(results_dir: Path) -> str:
     if results_dir == Path("results"):
         return ""
     return " " + shlex.quote(f"results_dir={quoted(str(results_dir))}")
-
-
-class _Publisher:
-    """Shows the ledger in MLflow. A store that cannot be written is told once, and never costs a trial."""
-
-    def __init__(self, ledger: Ledger, results_dir: Path, uri: str | None, enabled: bool, console: Console) -> None:
-        self._ledger = ledger
-        self._console = console
-        self._warned = False
-        self._new_store = False
-        self._own_store = uri is not None
-        self._tracker = Tracker(results_dir, ledger.name, uri) if enabled else None
-
-    @property
-    def on(self) -> bool:
-        """Whether MLflow shows the study."""
-        return self._tracker is not None
-
-    @property
-    def server(self) -> str | None:
-        """The address of the user's own store; None where it is that of the results folder."""
-        return self._tracker.shown_uri if self._tracker is not None and self._own_store else None
-
-    def study(self, *, active: bool) -> None:
-        """The parent run."""
-        if self._tracker is None:
-            return
-        try:
-            view = self._ledger.view()
-            run_id = self._tracker.publish_study(view, active=active)
-            self._new_store |= view.mlflow_run_id not in (None, run_id)
-            self._ledger.set_facts(mlflow_run_id=run_id)
-        except TrackingError as error:
-            self._warn(error)
-
-    def trial(self, number: int) -> None:
-        """One trial's run."""
-        if self._tracker is None:
-            return
-        try:
-            run_id = self._tracker.publish_trial(self._ledger.view(), self._ledger.view_trial(number))
-            self._ledger.set_mlflow_run(number, run_id)
-        except TrackingError as error:
-            self._warn(error)
-
-    def all(self) -> None:
-        """Whatever MLflow missed; everything, where the store is another than before."""
-        self.study(active=False)
-        for trial in self._ledger.view().trials if self._tracker is not None else ():
-            if trial.mlflow_run_id is None or self._new_store:
-                self.trial(trial.number)
-
-    def report(self, folder: Path) -> None:
-        """The report's files, with the parent run."""
-        run_id = self._ledger.view().mlflow_run_id
-        if self._tracker is None or run_id is None:
-            return
-        try:
-            self._tracker.publish_report(run_id, folder)
-        except TrackingError as error:
-            self._warn(error)
-
-    def _warn(self, error: TrackingError) -> None:
-        if not self._warned:
-            self._console.print(
-                f"warning: MLflow: {error}. The ledger keeps every trial; the same `run` sends what was missed."
-            )
-        self._warned = True

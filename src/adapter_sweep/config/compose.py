@@ -20,7 +20,7 @@ from adapter_sweep.records import ParamValue
 
 __all__ = ["Composed", "compose"]
 
-_GROUPS = ("backbone", "task", "method", "train", "latency", "tracking", "sweep")
+_GROUPS = ("backbone", "task", "method", "train", "latency", "workers", "tracking", "sweep")
 _SEARCHED = ("method", "train")
 _NOT_SEARCHED = ("method.kind", "train.threads", "train.precision", "train.device")
 

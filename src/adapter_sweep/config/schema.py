@@ -20,6 +20,7 @@ __all__ = [
     "TaskConfig",
     "TrackingConfig",
     "TrainConfig",
+    "WorkersConfig",
 ]
 
 # What a name that becomes a folder may look like: no separator, no leading dot, no look-alike.
@@ -191,6 +192,12 @@ class LatencyConfig(_Section):
     threads: _Int = Field(ge=1, le=1024)
 
 
+class WorkersConfig(_Section):
+    """How many processes run a study's trials."""
+
+    count: _Int | None = Field(ge=1, le=1024)
+
+
 class TrackingConfig(_Section):
     """Where MLflow shows the study."""
 
@@ -223,6 +230,7 @@ class SweepConfig(_Section):
     method: MethodConfig
     train: TrainConfig
     latency: LatencyConfig
+    workers: WorkersConfig
     tracking: TrackingConfig
     study: StudyConfig
     budget: BudgetConfig
@@ -246,6 +254,7 @@ SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "method": (BottleneckMethod, HeadMethod),
     "train": (TrainConfig,),
     "latency": (LatencyConfig,),
+    "workers": (WorkersConfig,),
     "tracking": (TrackingConfig,),
     "study": (StudyConfig,),
     "budget": (BudgetConfig,),

@@ -1,5 +1,6 @@
 """The ledger: Optuna's storage, and the single source of truth for a study."""
 
+import functools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -53,6 +54,7 @@ class Ledger:
         self._sampler = sampler
         self._seed = seed
         self._grid = Grid(self._space, seed) if sampler == "grid" else None
+        self._latencies: dict[str, dict[str, float]] = {}
         self._only_this_host = sqlite_file(url) is not None
         self._locks = locks_folder(url, results_dir) / study.study_name
         self.folder = results_dir / study.study_name
@@ -168,7 +170,7 @@ class Ledger:
             The trial's state in the ledger.
         """
         metrics = dict(metrics or {})
-        objectives = self._objectives()
+        objectives = self._objectives
         missing = [name for name in objectives if not math.isfinite(metrics.get(name, math.nan))]
         if state is TrialState.COMPLETE and missing:
             state, reason = TrialState.FAILED, f"not measured: {', '.join(missing)}"
@@ -209,8 +211,12 @@ class Ledger:
 
     def latency(self, key: str) -> dict[str, float] | None:
         """The latency of an architecture, where it was measured before."""
-        found: dict[str, float] | None = self._fact(f"latency:{key}")
-        return found
+        if key not in self._latencies:  # one that is kept never changes
+            found: dict[str, float] | None = self._fact(f"latency:{key}")
+            if found is None:
+                return None
+            self._latencies[key] = found
+        return dict(self._latencies[key])
 
     def keep_latency(self, key: str, metrics: Mapping[str, float]) -> dict[str, float]:
         """Keep the latency of an architecture for every further trial of it; returns what is kept: the first one."""
@@ -239,7 +245,7 @@ class Ledger:
 
     def view(self) -> StudyView:
         """The study as it stands, without the trials' curves and configurations."""
-        return study_view(self.name, self.folder, facts_of(self._study.user_attrs), self._trials())
+        return study_view(self.name, self.folder, facts_of(self._attrs()), self._trials())
 
     def view_trial(self, number: int) -> TrialView:
         """One trial with all there is of it: its curves, and its configuration.
@@ -247,7 +253,7 @@ class Ledger:
         Raises:
             IndexError: there is no such trial.
         """
-        facts = facts_of(self._study.user_attrs)
+        facts = facts_of(self._attrs())
         frozen = self._trials()[number]
         view = trial_view(frozen, self.folder, facts)
         config = with_params(facts["config"], view.params) if "config" in facts else {}
@@ -343,12 +349,18 @@ class Ledger:
         """By number, which is each one's position; not to be changed."""
         return self._study.get_trials(deepcopy=False)
 
+    @functools.cached_property
     def _objectives(self) -> dict[str, Direction]:
         objectives: dict[str, Direction] = self._fact("objectives")
         return objectives
 
     def _fact(self, name: str) -> Any:
-        return self._study.user_attrs.get(PREFIX + name)
+        return self._attrs().get(PREFIX + name)
+
+    def _attrs(self) -> dict[str, Any]:
+        """The study's attributes as the database has them; Optuna's own property copies every one of them again."""
+        attrs: dict[str, Any] = self._study._storage.get_study_user_attrs(self._study._study_id)
+        return attrs
 
     def _set(self, name: str, value: object) -> None:
         self._study.set_user_attr(PREFIX + name, value)

@@ -19,7 +19,7 @@ from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.records import ParamValue, TrialState, TrialView
 from adapter_sweep.study.ledger import CURVES_FILE, Ledger
 from adapter_sweep.study.storage import ledger_errors
-from adapter_sweep.trial import Outcome, TrialWatcher, run_trial
+from adapter_sweep.trial import Outcome, run_trial
 
 __all__ = ["ERROR_FILE", "Watcher", "run_trials"]
 
@@ -28,11 +28,23 @@ _TRIAL_SECTIONS = ("method", "train", "latency", "budget")
 _log = logging.getLogger(__name__)
 
 
-class Watcher(TrialWatcher, Protocol):
-    """Whoever watches a study. What a watcher raises is logged once and costs no trial."""
+class Watcher(Protocol):
+    """Whoever watches a study, in which several trials may run at once: each call says which trial it is about.
+
+    What a watcher raises is logged once and costs no trial.
+    """
 
     def begin(self, number: int, params: Mapping[str, ParamValue]) -> None:
         """A trial begins."""
+
+    def stage(self, number: int, text: str) -> None:
+        """What is being done, in a few words."""
+
+    def step(self, number: int, progress: Progress) -> None:
+        """A training step ended."""
+
+    def epoch(self, number: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+        """An epoch ended and the validation split was scored."""
 
     def end(self, trial: TrialView) -> None:
         """A trial ended, in whatever state; called after the ledger was told."""
@@ -109,7 +121,7 @@ def _run(
         if not params:  # nothing is searched: the study's configuration is that of its newest trial alone
             ledger.note(trial, config={key: values[key] for key in _TRIAL_SECTIONS if key in values})
         folder.mkdir(parents=True, exist_ok=True)
-        outcome = run_trial(validate(with_params(values, params)), bench, ledger, folder, watch)
+        outcome = run_trial(validate(with_params(values, params)), bench, ledger, folder, _OfTrial(trial.number, watch))
         _keep(ledger, trial, outcome, folder)
         ledger.tell(
             trial,
@@ -151,14 +163,14 @@ class _Careful:
     def begin(self, number: int, params: Mapping[str, ParamValue]) -> None:
         self._pass(self._watch.begin, number, params)
 
-    def stage(self, text: str) -> None:
-        self._pass(self._watch.stage, text)
+    def stage(self, number: int, text: str) -> None:
+        self._pass(self._watch.stage, number, text)
 
-    def step(self, progress: Progress) -> None:
-        self._pass(self._watch.step, progress)
+    def step(self, number: int, progress: Progress) -> None:
+        self._pass(self._watch.step, number, progress)
 
-    def epoch(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
-        self._pass(self._watch.epoch, epoch, epochs, loss, accuracy)
+    def epoch(self, number: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+        self._pass(self._watch.epoch, number, epoch, epochs, loss, accuracy)
 
     def end(self, trial: TrialView) -> None:
         self._pass(self._watch.end, trial)
@@ -173,3 +185,20 @@ class _Careful:
             if not self._logged:
                 _log.warning("whoever watches the study failed, and the study goes on", exc_info=True)
             self._logged = True
+
+
+class _OfTrial:
+    """Whoever watches one trial: tells the study's watcher which trial it is."""
+
+    def __init__(self, number: int, watch: Watcher) -> None:
+        self._number = number
+        self._watch = watch
+
+    def stage(self, text: str) -> None:
+        self._watch.stage(self._number, text)
+
+    def step(self, progress: Progress) -> None:
+        self._watch.step(self._number, progress)
+
+    def epoch(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+        self._watch.epoch(self._number, epoch, epochs, loss, accuracy)

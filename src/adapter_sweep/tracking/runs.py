@@ -1,5 +1,6 @@
 """Writing one run: found or made once, then brought up to date. All changes to runs are made here."""
 
+import itertools
 import json
 import math
 import time
@@ -17,7 +18,9 @@ __all__ = ["RunWriter"]
 
 Item = TypeVar("Item")
 
-_METRICS_PER_CALL = 1000  # MLflow's limits
+_RUNS_PER_CALL = 1000  # MLflow's limits; those of one batch add up to another, 1000
+_METRICS_PER_CALL = 800
+_PARAMS_PER_CALL = 100
 _TAGS_PER_CALL = 100
 _DIGEST_LENGTH = 36
 
@@ -35,9 +38,7 @@ class RunWriter:
         token = None
         while True:
             self._deadline.check()
-            page = self._client.search_runs(
-                [self._experiment_id], wanted, max_results=_METRICS_PER_CALL, page_token=token
-            )
+            page = self._client.search_runs([self._experiment_id], wanted, max_results=_RUNS_PER_CALL, page_token=token)
             yield from page
             token = page.token
             if not token:
@@ -72,34 +73,31 @@ class RunWriter:
         self._deadline.check()
         self._client.delete_run(run_id)
 
-    def set_params(self, run: Run, params: Mapping[str, str]) -> None:
-        """Log what is missing. MLflow never changes a parameter: what differs goes into a tag `changed.*`."""
+    def write(self, run: Run, params: Mapping[str, str], tags: Mapping[str, str], points: Sequence[Point] = ()) -> None:
+        """Log what is missing of a run, in as few requests as MLflow's limits allow: one, for most.
+
+        MLflow never changes a parameter: what differs goes into a tag `changed.*`. Our tags become these, and the
+        user's own are left alone. MLflow cannot take a point back, and lists the one of the highest step, then the
+        latest time: a value that changed is added after the old one, so that the last point is the one it lists.
+        """
         known = run.data.params
         new = [Param(name, value) for name, value in params.items() if name not in known]
-        for some in _chunks(new, _TAGS_PER_CALL):
-            self._log(run, params=some)
-        changed = {name: value for name, value in params.items() if known.get(name, value) != value}
-        self._log_tags(run, {f"changed.{name}"[:250]: value for name, value in changed.items()})
-
-    def set_tags(self, run: Run, tags: Mapping[str, str]) -> None:
-        """Make our tags of the run these, and leave the user's own alone."""
-        known = run.data.tags
-        self._log_tags(run, {name: value for name, value in tags.items() if known.get(name) != value})
-        for name in known:
+        changed = {f"changed.{name}"[:250]: v for name, v in params.items() if known.get(name, v) != v}
+        differing = {name: value for name, value in tags.items() if run.data.tags.get(name) != value}
+        batches = itertools.zip_longest(
+            _chunks(new, _PARAMS_PER_CALL),
+            _chunks([RunTag(name, value) for name, value in (differing | changed).items()], _TAGS_PER_CALL),
+            _chunks(self._missing_points(run, points), _METRICS_PER_CALL),
+            fillvalue=(),
+        )
+        for some_params, some_tags, some_metrics in batches:
+            self._log(run, params=some_params, tags=some_tags, metrics=some_metrics)
+        for name in run.data.tags:
             if name.startswith(OWN_PREFIXES) and name not in tags and name not in (DIGEST, PUBLISHED):
                 self._deadline.check()
                 self._client.delete_tag(run.info.run_id, name)
 
-    def _log_tags(self, run: Run, tags: Mapping[str, str]) -> None:
-        for some in _chunks([RunTag(name, value) for name, value in tags.items()], _TAGS_PER_CALL):
-            self._log(run, tags=some)
-
-    def set_points(self, run: Run, points: Sequence[Point]) -> None:
-        """Log the points that are missing, so that the last point of each metric is the one MLflow lists.
-
-        MLflow cannot take a point back, and lists the one of the highest step, then the latest time: a value
-        that changed is added after the old one.
-        """
+    def _missing_points(self, run: Run, points: Sequence[Point]) -> list[Metric]:
         series: dict[str, list[Point]] = {}
         for point in points:
             series.setdefault(point.key, []).append(point)
@@ -110,8 +108,7 @@ class RunWriter:
                 missing += [_metric(point, 0) for point in wanted]
             elif len(wanted) > 1 or not _same(latest, wanted[-1].value):
                 missing += self._missing(run, name, wanted, latest)
-        for some in _chunks(missing, _METRICS_PER_CALL):
-            self._log(run, metrics=some)
+        return missing
 
     def _missing(self, run: Run, name: str, wanted: list[Point], latest: float) -> list[Metric]:
         self._deadline.check()
@@ -151,7 +148,7 @@ class RunWriter:
     def finish(self, run: Run, status: str, end_ms: int | None, digest: str) -> None:
         """Set status and end, then the digest: last, so that a publishing cut short is seen as stale."""
         self.close(run.info.run_id, status, end_ms)
-        self._log_tags(run, {DIGEST: digest})
+        self._log(run, tags=[RunTag(DIGEST, digest)])
 
     def close(self, run_id: str, status: str, end_ms: int | None) -> None:
         """Set a run's status, and its end where `end_ms` is given."""

@@ -207,10 +207,9 @@ class Tracker:
         digest = content.digest(study, status)
         if run.data.tags.get(content.DIGEST) == digest and run.info.status == status:
             return self._parent
-        runs.set_params(run, content.study_params(study))
-        runs.set_tags(run, tags)
         anchors = content.anchor_metrics(study).items()
-        runs.set_points(run, [content.Point(name, value, 0, start_ms) for name, value in anchors])
+        points = [content.Point(name, value, 0, start_ms) for name, value in anchors]
+        runs.write(run, content.study_params(study), tags, points)
         runs.set_text(run, content.config_yaml(study.config), "config.yaml")
         runs.finish(run, status, end_ms, digest)
         return self._parent
@@ -244,9 +243,7 @@ class Tracker:
         digest, status = _shown(study, trial)
         if (run.data.tags.get(content.DIGEST), run.info.status) == (digest, status):
             return run_id
-        runs.set_params(run, content.params(trial.params))
-        runs.set_tags(run, tags)
-        runs.set_points(run, content.points(trial, now_ms))
+        runs.write(run, content.params(trial.params), tags, content.points(trial, now_ms))
         if trial.config:
             runs.set_text(run, content.config_yaml(trial.config), "config.yaml")
         if (data := content.dataset(trial)) is not None:

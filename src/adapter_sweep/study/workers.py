@@ -1,0 +1,217 @@
+"""The worker processes of a study: started, followed, and stopped together."""
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Protocol
+
+from adapter_sweep.errors import AdapterSweepError
+from adapter_sweep.study.ledger import Ledger
+from adapter_sweep.study.loop import Watcher
+from adapter_sweep.study.messages import Event, Failed, Job, Message, Ready, Told, Warned
+from adapter_sweep.study.worker import work
+
+__all__ = ["CrewWatcher", "run_workers"]
+
+_STOP_SECONDS = 30.0  # for interrupted workers to mark their trials
+_SPAWN = multiprocessing.get_context("spawn")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_log = logging.getLogger(__name__)
+
+
+class CrewWatcher(Watcher, Protocol):
+    """Whoever watches a study that workers run. What it raises is logged once and costs no trial."""
+
+    def ready(self, worker: int, seconds: Mapping[str, float]) -> None:
+        """A worker is about to ask for its first trial; the seconds of each stage of its start."""
+
+    def warn(self, text: str) -> None:
+        """Something for the user to read."""
+
+
+def run_workers(
+    ledger: Ledger,
+    jobs: Sequence[Job],
+    watch: CrewWatcher,
+    *,
+    told: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Run a study's trials in worker processes, one for each job, until the ledger holds as many as the jobs say.
+
+    A worker that dies is told as a warning, and its trial is run by another. Everything is told from this thread.
+
+    Args:
+        ledger: the study, which exists; the workers open it themselves.
+        jobs: what each worker is to do; all of one study.
+        watch: told of all that happens.
+        told: called with each trial's number once the ledger has it.
+
+    Raises:
+        KeyboardInterrupt: as it came, once every worker has marked its trial and ended; those that take longer than
+            30 s, or that a second one finds, are killed, and their trials marked here.
+        AdapterSweepError: all workers ended before the study had its trials; the first worker's own error where it had
+            one, a UserInputError among them.
+        RuntimeError: a fault of ours in a worker, with its traceback.
+    """
+    crew = _Crew(watch, told)
+    try:
+        left = _left(ledger, jobs)
+        while left > 0:
+            crew.start(jobs[:left])
+            crew.follow()
+            before, left = left, _left(ledger, jobs)
+            if left and (crew.errors or left == before):
+                break  # else a worker died after the others had found nothing left to begin
+    except KeyboardInterrupt:
+        _stop(crew, watch)
+        crew.kill()
+        ledger.recover()
+        raise
+    finally:
+        crew.kill()
+    if left:
+        raise crew.errors[0] if crew.errors else _all_died(left)
+    for error in crew.errors:
+        watch.warn(f"a worker stopped, and the others went on: {error}")
+
+
+def _left(ledger: Ledger, jobs: Sequence[Job]) -> int:
+    """Trials that have not been told; those whose process died among them."""
+    ledger.recover()
+    return jobs[0].n_trials - len(ledger.view().counted())
+
+
+def _all_died(left: int) -> AdapterSweepError:
+    return AdapterSweepError(
+        f"all workers ended with {left} trial{'s' if left > 1 else ''} left; the same command continues the study"
+    )
+
+
+def _stop(crew: "_Crew", watch: CrewWatcher) -> None:
+    """Let every worker mark its trial; a second Ctrl-C ends the waiting."""
+    with contextlib.suppress(KeyboardInterrupt):
+        crew.interrupt()
+        if crew.alive:
+            watch.warn("waiting for the workers to stop; Ctrl-C again kills them")
+        crew.follow(time.monotonic() + _STOP_SECONDS)
+
+
+class _Crew:
+    """The workers that live.
+
+    Each one's messages are read by a thread of its own, which no interrupt can cut short in the middle of a message.
+    """
+
+    def __init__(self, watch: CrewWatcher, told: Callable[[int], None]) -> None:
+        self.errors: list[Exception] = []
+        self.alive: dict[int, SpawnProcess] = {}
+        self._watch = watch
+        self._told = told
+        self._messages: queue.SimpleQueue[tuple[int, Message | None]] = queue.SimpleQueue()
+        self._failed: set[int] = set()
+        self._warned: set[str] = set()
+        self._logged = False
+        self._stopping = False
+        self._started = 0
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        resource_tracker.ensure_running()  # which unblocks signals when it starts
+        with _signals_blocked():  # until the worker listens: an interrupt of its start would be a traceback
+            for job in jobs:
+                receiving, sending = _SPAWN.Pipe(duplex=False)
+                process = _SPAWN.Process(target=work, args=(job, time.time(), sending), name=f"worker {self._started}")
+                process.start()
+                sending.close()
+                self.alive[self._started] = process
+                arguments = (self._started, process, receiving)
+                threading.Thread(target=self._read, args=arguments, daemon=True).start()
+                self._started += 1
+
+    def follow(self, until: float | None = None) -> None:
+        """Tell what the workers tell, until all have ended or the monotonic clock shows `until`."""
+        while self.alive:
+            try:
+                worker, message = self._messages.get(
+                    timeout=None if until is None else max(0, until - time.monotonic())
+                )
+            except queue.Empty:
+                return
+            if message is None:
+                self._ended(worker)
+            else:
+                self._take(worker, message)
+
+    def interrupt(self) -> None:
+        self._stopping = True
+        self._signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        self._stopping = True
+        self._signal(signal.SIGKILL)
+        for process in self.alive.values():
+            process.join()
+        self.alive.clear()
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self.alive.values():
+            if process.is_alive() and process.pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, number)
+
+    def _read(self, worker: int, process: SpawnProcess, receiving: "Connection[None, Message]") -> None:
+        with receiving, contextlib.suppress(EOFError, OSError):
+            while True:
+                self._messages.put((worker, receiving.recv()))
+        process.join()
+        self._messages.put((worker, None))
+
+    def _take(self, worker: int, message: Message) -> None:
+        if isinstance(message, Event):
+            self._tell(getattr(self._watch, message.name), *message.arguments)
+        elif isinstance(message, Told):
+            self._tell(self._told, message.number)
+        elif isinstance(message, Ready):
+            self._tell(self._watch.ready, worker, message.seconds)
+        elif isinstance(message, Warned):
+            self._warn(message.text)
+        elif isinstance(message, Failed):
+            self.errors.append(message.error)
+            self._failed.add(worker)
+
+    def _ended(self, worker: int) -> None:
+        process = self.alive.pop(worker)
+        process.join()
+        if process.exitcode and worker not in self._failed and not self._stopping:
+            hint = ", as when memory runs out" if process.exitcode == -signal.SIGKILL else ""
+            self._warn(f"worker {worker} died with exit code {process.exitcode}{hint}; its trial will be run again")
+
+    def _warn(self, text: str) -> None:
+        if text not in self._warned:  # what one worker is warned of, all are
+            self._warned.add(text)
+            self._tell(self._watch.warn, text)
+
+    def _tell(self, call: Callable[..., None], *arguments: object) -> None:
+        try:
+            call(*arguments)
+        except Exception:
+            if not self._logged:
+                _log.warning("whoever watches the study failed, and the study goes on", exc_info=True)
+            self._logged = True
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

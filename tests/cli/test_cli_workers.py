@@ -1,0 +1,173 @@
+"""Studies that several worker processes run, as a user meets them: real processes, killed for real."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from adapter_sweep.records import StudyView, TrialState
+from adapter_sweep.study.ledger import Ledger, storage_url
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+COMMAND = [sys.executable, "-c", "from adapter_sweep.cli import main; main()", "run"]
+SPACE = ["method.width=choice(2,4,8)", "train.lr=tag(log,interval(1e-3,1e-2))", "study.sampler=random"]
+PATIENCE = 120.0
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the workers in /proc")
+
+
+def view(folder: Path) -> StudyView:
+    results = folder / "results"
+    return Ledger.read("quickstart", url=storage_url(None, results), results_dir=results).view()
+
+
+def workers_of(pid: int) -> list[int]:
+    """The worker processes of a command."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    ends = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < ends, "waited in vain"
+        time.sleep(0.05)
+
+
+@contextmanager
+def running(folder: Path, settings: list[str]) -> Iterator["subprocess.Popen[str]"]:
+    """The command with two workers, in a process group of its own, once both have a trial in training."""
+    process = subprocess.Popen(
+        [*COMMAND, *settings, *SPACE, "workers.count=2", "tracking=none"],
+        cwd=folder,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        started: set[str] = set()
+        for line in process.stdout:
+            if ": epoch " in line:
+                started.add(line.partition(":")[0])
+            if len(started) == 2:
+                break
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_two_workers_run_the_study_exactly(cli: Cli, tiny_settings: list[str], tmp_path: Path) -> None:
+    settings = [*tiny_settings, *SPACE]
+    done = cli("run", *settings, "workers.count=2", "study.n_trials=3")
+    assert done.returncode == 0, done.stderr
+    assert "2 workers of 1 thread" in done.stdout
+    study = view(tmp_path)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
+    assert {trial.provenance["threads"] for trial in study.trials} == {"1"}
+    assert study.anchors.keys() == {"majority class", "head-only probe"}
+    assert None not in {study.mlflow_run_id, *(trial.mlflow_run_id for trial in study.trials)}
+
+    # Another number of workers and threads is no other study.
+    more = cli("run", *settings, "train.threads=2", "study.n_trials=4")
+    assert more.returncode == 0, more.stderr
+    assert [trial.provenance["threads"] for trial in view(tmp_path).trials] == ["1", "1", "1", "2"]
+
+
+def test_a_killed_worker_is_told_and_its_trial_run_again(tiny_settings: list[str], tmp_path: Path) -> None:
+    with running(tmp_path, [*tiny_settings, "train.epochs=40", "study.n_trials=3"]) as process:
+        os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+        out, errors = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, errors) == (0, "")
+    assert out.count("died with exit code -9") == 1
+    study = view(tmp_path)
+    assert [trial.state for trial in study.counted()] == [TrialState.COMPLETE] * 3
+    (dead,) = study.in_state(TrialState.INTERRUPTED)
+    assert dead.reason == "its process ended without a word"
+    assert [trial.params for trial in study.trials].count(dead.params) == 2
+
+
+def test_when_all_workers_died_the_same_command_continues(cli: Cli, tiny_settings: list[str], tmp_path: Path) -> None:
+    settings = [*tiny_settings, "train.epochs=40", "study.n_trials=2"]
+    with running(tmp_path, settings) as process:
+        for worker in workers_of(process.pid):
+            os.kill(worker, signal.SIGKILL)
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert errors == "error: all workers ended with 2 trials left; the same command continues the study\n"
+    assert [trial.state for trial in view(tmp_path).trials] == [TrialState.INTERRUPTED] * 2
+
+    continued = cli("run", *settings, *SPACE, "tracking=none")
+    assert continued.returncode == 0, continued.stderr
+    assert len(view(tmp_path).counted()) == 2
+
+
+@pytest.mark.parametrize("all_of_them", [True, False])
+def test_an_interrupt_reaches_every_worker(tiny_settings: list[str], tmp_path: Path, all_of_them: bool) -> None:
+    with running(tmp_path, [*tiny_settings, "train.epochs=500", "study.n_trials=3"]) as process:
+        workers = workers_of(process.pid)
+        if all_of_them:  # what a terminal does
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.terminate()
+        out, errors = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, errors) == (130, "")
+    assert "Interrupted. The study is kept; the same command continues it." in out
+    assert all(gone(worker) for worker in workers)
+    trials = view(tmp_path).trials
+    assert [(trial.state, trial.reason) for trial in trials] == [
+        (TrialState.INTERRUPTED, "interrupted by the user")
+    ] * 2
+
+
+def test_an_interrupt_while_workers_start(tiny_settings: list[str], tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, *tiny_settings, *SPACE, "workers.count=2", "tracking=none"],
+        cwd=tmp_path,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        wait_for(lambda: len(workers_of(process.pid)) == 2)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, errors) == (130, "")
+    assert view(tmp_path).trials == ()
+
+
+def test_workers_end_with_their_parent(tiny_settings: list[str], tmp_path: Path) -> None:
+    with running(tmp_path, [*tiny_settings, "train.epochs=500", "study.n_trials=3"]) as process:
+        workers = workers_of(process.pid)
+        process.kill()
+        process.wait()
+        wait_for(lambda: all(gone(worker) for worker in workers))
+    trials = view(tmp_path).trials
+    assert [(trial.state, trial.reason) for trial in trials] == [
+        (TrialState.INTERRUPTED, "interrupted by the user")
+    ] * 2
