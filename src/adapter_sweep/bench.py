@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from adapter_sweep.config import SweepConfig
 from adapter_sweep.config.schema import BottleneckMethod, BuiltinTask, HubBackbone, HubTask, LocalBackbone, LocalTask
 from adapter_sweep.engine import assets
+from adapter_sweep.engine.activations import Activations, Stored
+from adapter_sweep.engine.allocator import keep_freed_memory
 from adapter_sweep.engine.attention import choose_attention, typical_batch
 from adapter_sweep.engine.backbone import Backbone, Precision, load_backbone
 from adapter_sweep.engine.batches import Encoded, encode_texts
@@ -20,7 +23,7 @@ from adapter_sweep.engine.precision import choose_precision
 from adapter_sweep.engine.probe import head_only_predictions
 from adapter_sweep.engine.sites import layers_of
 from adapter_sweep.engine.tasks import Split, TaskData, load_builtin, load_hub, load_local
-from adapter_sweep.errors import UserInputError
+from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.provenance import code_provenance, cpu_name, physical_cores
 
 __all__ = ["Bench", "check_lengths", "load_task", "open_backbone", "open_bench", "scoring_bounds"]
@@ -67,6 +70,22 @@ class Bench:
 
         return encode
 
+    def below(self, split: Encoded, layer: int | None, config: SweepConfig) -> Stored | None:
+        """A split's hidden states below the lowest trained layer, kept for all epochs and trials; see `Activations`."""
+        return self._activations.below(split, layer, **scoring_bounds(config, self.device))
+
+    def pooled(self, split: Encoded) -> Tensor:
+        """The frozen backbone's pooled hidden states of every row, [rows, D] in the split's order."""
+        stored = self.below(split, None, self.config)
+        if stored is None:
+            raise AdapterSweepError("there is no room for the backbone's pooled hidden states; raise train.cache_gb")
+        return stored.states
+
+    @functools.cached_property
+    def _activations(self) -> Activations:
+        limit = int(self.config.train.cache_gb * 1e9)
+        return Activations(self.backbone, limit_bytes=limit, folder=assets.cache_dir() / "activations")
+
     @functools.cached_property
     def metric(self) -> Callable[[Sequence[int], Sequence[int]], float]:
         """The task's primary metric: (predictions, labels) -> score."""
@@ -77,12 +96,8 @@ class Bench:
         train, validation = self.data.train, self.data.validation
         majority = max(sorted(set(train.labels)), key=train.labels.count)
         length = self.config.train.max_length
-        predictions = head_only_predictions(
-            self.backbone,
-            self.encoded(train, length),
-            self.encoded(validation, length),
-            **scoring_bounds(self.config),
-        )
+        features, held_out = (self.pooled(self.encoded(split, length)) for split in (train, validation))
+        predictions = head_only_predictions(features, held_out, train.labels)
         return {
             "majority class": {"accuracy": self.metric([majority] * len(validation), validation.labels)},
             "head-only probe": {"accuracy": self.metric(predictions, validation.labels)},
@@ -108,9 +123,13 @@ class Bench:
         }
 
 
-def scoring_bounds(config: SweepConfig) -> dict[str, int]:
-    """Batch bounds for passes without gradients, which need far less memory than training."""
-    return {"batch_size": 4 * config.train.batch_size, "max_tokens": config.train.max_tokens_per_batch}
+def scoring_bounds(config: SweepConfig, device: torch.device) -> dict[str, int]:
+    """Batch bounds for passes without gradients: they need far less memory than training, and a GPU is filled by more.
+
+    On a CPU a larger batch is slower: it leaves the processor's cache.
+    """
+    rows = config.train.batch_size * (4 if device.type == "cuda" else 1)
+    return {"batch_size": rows, "max_tokens": config.train.max_tokens_per_batch}
 
 
 def check_lengths(config: SweepConfig, backbone: Backbone) -> None:
@@ -130,16 +149,23 @@ def check_lengths(config: SweepConfig, backbone: Backbone) -> None:
         raise UserInputError(*too_long)
 
 
-def open_bench(config: SweepConfig) -> Bench:
+def open_bench(config: SweepConfig, *, threads: int | None = None) -> Bench:
     """Load what a configuration names, and set the process's threads.
+
+    Args:
+        config: the configuration.
+        threads: CPU threads where `train.threads` says nothing; unless given, one for each physical core.
 
     Raises:
         UserInputError: the backbone, its layers, the data or the device cannot be used as given.
         AdapterSweepError: something could not be fetched.
     """
     device = _device(config.train.device)
-    threads = config.train.threads or physical_cores()
+    threads = config.train.threads or threads or physical_cores()
     torch.set_num_threads(threads)
+    keep_freed_memory()
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TensorFloat-32 for what is computed in float32
     data = load_task(config)
     precision = choose_precision(config.train.precision, device)
     backbone = open_backbone(config, precision.value)

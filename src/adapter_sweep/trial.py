@@ -1,4 +1,4 @@
-"""The story of one trial: cost it, train it, score it, hand back its record."""
+"""What a trial is before and after its training: its cost, its record, how it ended."""
 
 import hashlib
 import json
@@ -9,18 +9,25 @@ from typing import Protocol
 
 import torch
 
-from adapter_sweep.bench import Bench, check_lengths, scoring_bounds
+from adapter_sweep.bench import Bench, check_lengths
 from adapter_sweep.config import SweepConfig
 from adapter_sweep.config.schema import HeadMethod
 from adapter_sweep.engine import guards
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec, MethodSpec, ParamCount, count_params
-from adapter_sweep.engine.batches import epoch_batches
-from adapter_sweep.engine.latency import LatencySpec, latency_metrics, measure, training_step
-from adapter_sweep.engine.saving import save_adapted
-from adapter_sweep.engine.training import Progress, TrainSpec, score, train
+from adapter_sweep.engine.latency import LatencySpec, latency_metrics, measure
+from adapter_sweep.engine.training import Progress, TrainSpec
 from adapter_sweep.records import TrialState
 
-__all__ = ["LatencyTable", "Outcome", "TrialWatcher", "run_trial"]
+__all__ = [
+    "LatencyTable",
+    "Outcome",
+    "Prepared",
+    "TrialWatcher",
+    "architecture_key",
+    "method_spec",
+    "prepare_trial",
+    "train_spec",
+]
 
 Curves = dict[str, list[tuple[int, float]]]
 
@@ -64,17 +71,42 @@ class Outcome:
     constraints: dict[str, float] = field(default_factory=dict)
 
 
-def run_trial(config: SweepConfig, bench: Bench, table: LatencyTable, folder: Path, watch: TrialWatcher) -> Outcome:
-    """Run one configuration. What it costs is known before the first step, and over the budget it is not trained.
+@dataclass(frozen=True)
+class Prepared:
+    """A trial whose cost is known and within the budget, ready to be trained.
+
+    Attributes:
+        layer: the lowest layer with anything trained in it; None where only the head is.
+        metrics, constraints: what is known so far.
+    """
+
+    config: SweepConfig
+    model: AdaptedModel
+    spec: TrainSpec
+    layer: int | None
+    metrics: dict[str, float]
+    constraints: dict[str, float]
+
+    @property
+    def pass_key(self) -> tuple[object, ...]:
+        """What trials must have in common to go through the backbone together: the batches, and where they begin."""
+        return self.spec.order, self.config.train.max_length, self.layer
+
+
+def prepare_trial(config: SweepConfig, bench: Bench, table: LatencyTable, watch: TrialWatcher) -> Prepared | Outcome:
+    """Make a trial's model and find what it costs, before any training.
+
+    Returns:
+        The trial ready to be trained; or its end, where it is over the budget.
 
     Raises:
         GuardError: a guard fired, so the result cannot be trusted.
         UserInputError: the trial's texts are longer than the backbone can take, or it has no such layers.
     """
     check_lengths(config, bench.backbone)
-    spec = method_spec(config)
+    method = method_spec(config)
     classes = len(bench.data.label_names)
-    params = count_params(bench.backbone.layout, spec, classes)
+    params = count_params(bench.backbone.layout, method, classes)
     metrics = _param_metrics(params, bench)
     budget = config.budget
     over = _over("trainable_params", metrics, budget.max_trainable_params)
@@ -86,7 +118,7 @@ def run_trial(config: SweepConfig, bench: Bench, table: LatencyTable, folder: Pa
         unknown = {} if budget.max_latency_ratio is None else {"latency_ratio": 0.0}
         return Outcome(TrialState.REFUSED, metrics, reason=reason, constraints=over | unknown)
 
-    model = AdaptedModel(bench.backbone, spec, classes, seed=config.train.seed)
+    model = AdaptedModel(bench.backbone, method, classes, seed=config.train.seed)
     guards.check_param_count(model, params)
     metrics |= _latency(config, bench, model, table, watch)
     over |= _over("latency_ratio", metrics, budget.max_latency_ratio)
@@ -94,12 +126,22 @@ def run_trial(config: SweepConfig, bench: Bench, table: LatencyTable, folder: Pa
         ratio = metrics["latency_ratio"]
         reason = f"latency ratio {ratio:.3f}, over budget.max_latency_ratio={budget.max_latency_ratio}"
         return Outcome(TrialState.REFUSED, metrics, reason=reason, constraints=over)
+    return Prepared(config, model, train_spec(config), model.lowest_trained_layer, metrics, over)
 
-    trained, curves = _train(config, bench, model, watch)
-    watch.stage("saving")
-    guards.check_frozen(bench.backbone)
-    weights = save_adapted(model, folder / "adapter", label_names=bench.data.label_names)
-    return Outcome(TrialState.COMPLETE, metrics | trained, curves, weights=weights, constraints=over)
+
+def train_spec(config: SweepConfig) -> TrainSpec:
+    """The engine's plain values of the configured training."""
+    train = config.train
+    return TrainSpec(
+        epochs=train.epochs,
+        lr=train.lr,
+        batch_size=train.batch_size,
+        max_tokens=train.max_tokens_per_batch,
+        weight_decay=train.weight_decay,
+        warmup_fraction=train.warmup_fraction,
+        max_grad_norm=train.max_grad_norm,
+        seed=train.seed if train.data_seed is None else train.data_seed,
+    )
 
 
 def method_spec(config: SweepConfig) -> MethodSpec:
@@ -156,57 +198,3 @@ def _latency(
         measured = latency_metrics(*measure(model, LatencySpec(**config.latency.model_dump())))
         known = table.keep_latency(key, measured)
     return known
-
-
-def _train(
-    config: SweepConfig, bench: Bench, model: AdaptedModel, watch: TrialWatcher
-) -> tuple[dict[str, float], Curves]:
-    """Train and score after every epoch; the last score is the trial's."""
-    settings = config.train
-    training_split = bench.encoded(bench.data.train, settings.max_length)
-    validation = bench.encoded(bench.data.validation, settings.max_length)
-    spec = TrainSpec(
-        epochs=settings.epochs,
-        lr=settings.lr,
-        batch_size=settings.batch_size,
-        max_tokens=settings.max_tokens_per_batch,
-        weight_decay=settings.weight_decay,
-        warmup_fraction=settings.warmup_fraction,
-        max_grad_norm=settings.max_grad_norm,
-        seed=settings.seed,
-    )
-    first = epoch_batches(
-        training_split, batch_size=spec.batch_size, max_tokens=spec.max_tokens, seed=spec.seed, epoch=0
-    )
-    watch.stage("training")
-    with training_step():
-        metrics = {"identity_gap": guards.check_identity(model, next(first))}
-    accuracies: list[tuple[int, float]] = []
-    scoring_seconds = 0.0
-    last_step = 0
-
-    def on_step(progress: Progress) -> None:
-        nonlocal last_step
-        last_step = progress.step
-        watch.step(progress)
-
-    def on_epoch(epoch: int, loss: float) -> None:
-        nonlocal scoring_seconds
-        watch.stage("scoring")
-        scores = score(model, validation, **scoring_bounds(config))
-        guards.check_whole_split(scores.predictions, len(bench.data.validation), "validation")
-        accuracies.append((last_step, bench.metric(scores.predictions, bench.data.validation.labels)))
-        scoring_seconds = scores.seconds
-        watch.epoch(epoch, spec.epochs, loss, accuracies[-1][1])
-
-    training = train(model, training_split, spec, on_step=on_step, on_epoch=on_epoch)
-    metrics |= {
-        "accuracy": accuracies[-1][1],
-        "train_loss": training.epoch_losses[-1],
-        "train_seconds": training.seconds,
-        "eval_seconds": scoring_seconds,
-        "eval_examples": len(validation),
-    }
-    if config.task.metric != "accuracy":
-        metrics[config.task.metric] = metrics["accuracy"]
-    return metrics, {"train_loss": training.losses, "accuracy": accuracies}

@@ -3,18 +3,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from adapter_sweep.bench import Bench
 from adapter_sweep.cli import capacity
-from adapter_sweep.cli.capacity import activation_bytes, available_bytes, find_capacity
+from adapter_sweep.cli.capacity import activation_bytes, find_capacity
 from adapter_sweep.config import SweepConfig
+from adapter_sweep.engine.memory import available_bytes
 from toy_bench import toy_bench, toy_config
 
 
 @pytest.fixture
 def bench(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(capacity, "physical_cores", lambda: 8)
-    monkeypatch.setattr(capacity, "available_bytes", lambda: None)
+    monkeypatch.setattr(capacity, "available_bytes", lambda _: None)
     return toy_bench(tiny_bert)
 
 
@@ -47,12 +49,12 @@ def test_cores_are_shared(
 
 def test_memory_bounds_what_was_not_asked_for(bench: Bench, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capacity, "peak_bytes", lambda: 1_000_000_000)
-    monkeypatch.setattr(capacity, "available_bytes", lambda: 3_500_000_000)
+    monkeypatch.setattr(capacity, "available_bytes", lambda _: 3_500_000_000)
     found = find_capacity(config(tiny_bert, None), bench, 100)
     assert (found.workers, found.threads) == (3, 2)
     assert found.bound == "3.5 GB of memory are free, and a worker takes about 1.0 GB"
     assert find_capacity(config(tiny_bert, 8), bench, 100).workers == 8
-    monkeypatch.setattr(capacity, "available_bytes", lambda: 0)
+    monkeypatch.setattr(capacity, "available_bytes", lambda _: 0)
     assert find_capacity(config(tiny_bert, None), bench, 100).workers == 1
 
 
@@ -76,5 +78,5 @@ def test_activations_are_counted_for_a_full_batch(bench: Bench, tiny_bert: Path)
 
 
 def test_available_memory_is_read() -> None:
-    available = available_bytes()
+    available = available_bytes(torch.device("cpu"))
     assert available is None or available > 0

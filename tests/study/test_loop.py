@@ -110,7 +110,7 @@ def test_over_budget_trials_are_refused_and_the_sampler_is_told(room: Room) -> N
 
 
 def test_a_guard_fails_its_trial_alone(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    fail_once(monkeypatch, "run_trial", GuardError("the loss is nan at step 1"))
+    fail_once(monkeypatch, "prepare_trial", GuardError("the loss is nan at step 1"))
     assert room.run(2) == [TrialState.FAILED, TrialState.COMPLETE]
     assert room.ledger.view().trials[0].reason == "the loss is nan at step 1"
     assert not (room.ledger.trial_folder(0) / ERROR_FILE).exists()
@@ -123,7 +123,7 @@ def test_a_configuration_that_cannot_be_is_that_trials_end(room: Room) -> None:
 
 
 def test_whatever_goes_wrong_fails_its_trial_alone_and_is_kept(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    fail_once(monkeypatch, "run_trial", MemoryError("no more"))
+    fail_once(monkeypatch, "prepare_trial", MemoryError("no more"))
     assert room.run(2) == [TrialState.FAILED, TrialState.COMPLETE]
     assert room.ledger.view().trials[0].reason == "MemoryError: no more"
     assert "Traceback" in (room.ledger.trial_folder(0) / ERROR_FILE).read_text()

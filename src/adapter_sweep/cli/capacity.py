@@ -1,20 +1,16 @@
 """How many workers a study gets, and what each may use of the machine."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+import torch
 
 from adapter_sweep.bench import Bench
 from adapter_sweep.config import SweepConfig
+from adapter_sweep.engine.memory import available_bytes
 from adapter_sweep.provenance import physical_cores
 
-__all__ = ["Capacity", "find_capacity"]
-
-_MEMORY_LIMITS = (  # a container's limit and what it uses: cgroup v2, v1
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
+__all__ = ["Capacity", "find_capacity", "worker_threads"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +56,12 @@ def find_capacity(config: SweepConfig, bench: Bench, left: int) -> Capacity:
     return Capacity(chosen, config.train.threads or max(1, cores // count), bound)
 
 
+def worker_threads(config: SweepConfig) -> int:
+    """CPU threads of a worker before it is known how many trials there are for workers to share."""
+    cores = physical_cores()
+    return config.train.threads or max(1, cores // (config.workers.count or cores))
+
+
 def activation_bytes(config: SweepConfig, bench: Bench) -> int:
     """What training one batch keeps for its backward pass, in fp32: per layer, tokens · (34 d + 5 heads · length) · 2.
 
@@ -83,14 +85,8 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def available_bytes() -> int | None:
-    """Memory that can be had without swapping, within the container's limit; None where the system does not tell."""
-    found = [*_system_available(), *_container_available()]
-    return max(0, min(found)) if found else None
-
-
 def _within_memory(count: int, each: int) -> tuple[int, str | None]:
-    available = available_bytes()
+    available = available_bytes(torch.device("cpu"))
     if available is None or count * each <= available:
         return count, None
     fitting = max(1, available // each)
@@ -100,24 +96,4 @@ def _within_memory(count: int, each: int) -> tuple[int, str | None]:
 def _devices(config: SweepConfig, bench: Bench) -> list[str]:
     if bench.device.type != "cuda" or bench.device.index is not None:
         return [config.train.device if bench.device.type == "cuda" else "cpu"]
-    import torch
-
     return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-
-
-def _system_available() -> Iterator[int]:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return
-    yield from (int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-
-
-def _container_available() -> Iterator[int]:
-    for limit, used in _MEMORY_LIMITS:
-        try:
-            most, now = Path(limit).read_text(encoding="ascii").strip(), Path(used).read_text(encoding="ascii")
-        except OSError:
-            continue
-        if most != "max":
-            yield int(most) - int(now)

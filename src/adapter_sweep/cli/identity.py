@@ -14,6 +14,9 @@ __all__ = ["definition", "reproducing", "shareable", "study_name"]
 # What a trial's result does not depend on: it is no part of a study's definition or of a trial's command.
 _AROUND = ("study", "results_dir", "tracking", "workers")
 
+# Keys of `train` that decide how fast it trains, not what comes out.
+_EFFORT = ("threads", "cohort", "cache_gb")
+
 
 def study_name(composed: Composed, prefix: str = "") -> str:
     """The study's name: the user's, or the sweep's (else the task's), with what no folder can hold replaced."""
@@ -25,8 +28,8 @@ def definition(composed: Composed, bench: "Bench", *, single: bool) -> dict[str,
     """What makes two trials of a study comparable; a study is never continued with another."""
     around = (*_AROUND, "method", "train", "latency", "budget") if single else _AROUND
     kept = {key: value for key, value in composed.values.items() if key not in around}
-    if "train" in kept:  # each trial records its threads: a study may go on with more workers of fewer threads
-        kept["train"] = {key: value for key, value in kept["train"].items() if key != "threads"}
+    if "train" in kept:  # a study may go on with more workers of fewer threads, or with less memory
+        kept["train"] = {key: value for key, value in kept["train"].items() if key not in _EFFORT}
     return {
         **kept,
         # What `auto` came to: accuracies in two precisions and latencies of two devices are not comparable.

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from rich.console import Console
 
 from adapter_sweep.bench import Bench, open_bench
-from adapter_sweep.cli.capacity import Capacity, find_capacity
+from adapter_sweep.cli.capacity import Capacity, find_capacity, worker_threads
 from adapter_sweep.cli.display import Display
 from adapter_sweep.cli.identity import definition, reproducing, shareable, study_name
 from adapter_sweep.cli.printing import open_console, print_front, print_record
@@ -47,7 +48,7 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
     results_dir = Path(config.results_dir).expanduser()
     display = Display(console)
     with console.status("Loading the backbone and the data …"):
-        bench = open_bench(config)
+        bench = open_bench(config, threads=None if single else worker_threads(config))
         study: dict[str, Any] = {
             "name": name,
             "url": storage_url(config.study.storage, results_dir),
@@ -79,6 +80,8 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
         elif capacity.workers > 1:
             _run_workers(composed, bench, ledger, study, capacity, publisher, display, done, total)
         else:
+            bench = replace(bench, threads=capacity.threads)
+            torch.set_num_threads(capacity.threads)
             publisher.study(active=True)
             _score_anchors(console, ledger, bench, single=single)
             with display.progress(done, total):
@@ -117,7 +120,12 @@ def _run_workers(
         display.warn(f"{capacity.workers} workers: {capacity.bound}")
     torch.set_num_threads(capacity.threads)  # for the anchors: the rest of the machine is the workers'
     # What `auto` came to here, so that it is measured once and all workers have the same.
-    values = with_params(composed.values, {"train.precision": bench.backbone.precision})
+    known = {
+        "train.precision": bench.backbone.precision,
+        "backbone.attention": bench.backbone.attention,
+        "workers.count": capacity.workers,
+    }
+    values = with_params(composed.values, known)
     jobs = [
         Job(
             ledger=study,

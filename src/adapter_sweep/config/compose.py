@@ -22,7 +22,14 @@ __all__ = ["Composed", "compose"]
 
 _GROUPS = ("backbone", "task", "method", "train", "latency", "workers", "tracking", "sweep")
 _SEARCHED = ("method", "train")
-_NOT_SEARCHED = ("method.kind", "train.threads", "train.precision", "train.device")
+_NOT_SEARCHED = (
+    "method.kind",
+    "train.threads",
+    "train.precision",
+    "train.device",
+    "train.cohort",
+    "train.cache_gb",
+)
 
 
 @dataclass(frozen=True)

@@ -176,6 +176,9 @@ class TrainConfig(_Section):
     warmup_fraction: _Float = Field(ge=0, le=1)
     max_grad_norm: _Float = Field(ge=0)
     seed: _Int = Field(ge=0, lt=2**31)
+    data_seed: _Int | None = Field(None, ge=0, lt=2**31)
+    cohort: Literal["auto"] | Annotated[_Int, Field(ge=1, le=1024)] = "auto"
+    cache_gb: _Float = Field(1.0, ge=0, le=1_000_000)
     threads: _Int | None = Field(ge=1, le=1024)
     precision: Literal["auto", "bf16", "fp32"]
     device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")

@@ -16,24 +16,23 @@ __all__ = ["available_bytes", "cohort_bound", "free_memory", "is_out_of_memory",
 
 # Of what is free now, a cohort may take this much: the estimate leaves out what lives for one operation only.
 _SHARE = 0.5
+_CONTAINER_LIMITS = (  # a container's limit and what it uses: cgroup v2, v1
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
 # Weights, gradients and AdamW's two moments, in float32.
 _BYTES_PER_PARAMETER = 16
 
 
-def available_bytes(device: torch.device) -> int:
-    """Bytes that are free on the device now; on the CPU within the limits of the control group, if there are any."""
+def available_bytes(device: torch.device) -> int | None:
+    """Bytes that are free on the device now; None where the system does not tell.
+
+    On the CPU what can be had without swapping, within the container's limit.
+    """
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(free)
-    found = [_meminfo_available()]
-    root = Path("/sys/fs/cgroup")
-    for limit, usage in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        with suppress(OSError, ValueError):  # no control groups, or no limit ("max")
-            found.append(int((root / limit).read_text()) - int((root / usage).read_text()))
-    return max(0, min(found))
+        return int(torch.cuda.mem_get_info(device)[0])
+    found = [*_system_available(), *_container_available()]
+    return max(0, min(found)) if found else None
 
 
 def cohort_bound(model: AdaptedModel, batch: Batch, tokens: int, share: float = 1.0) -> int:
@@ -47,7 +46,8 @@ def cohort_bound(model: AdaptedModel, batch: Batch, tokens: int, share: float = 
     """
     per_token = saved_bytes(model, batch) / batch.input_ids.numel()
     each = per_token * tokens + _BYTES_PER_PARAMETER * model.count_params().total
-    return max(1, int(_SHARE * share * available_bytes(model.head.weight.device) / each))
+    available = available_bytes(model.head.weight.device)
+    return max(1, int(_SHARE * share * available / each)) if available is not None else 1
 
 
 def saved_bytes(model: AdaptedModel, batch: Batch) -> int:
@@ -88,8 +88,16 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _meminfo_available() -> int:
-    with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
-    return 2**63 - 1  # nothing is known, so nothing is bounded
+def _system_available() -> Iterator[int]:
+    with suppress(OSError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                yield 1024 * int(line.split()[1])
+
+
+def _container_available() -> Iterator[int]:
+    for limit, used in _CONTAINER_LIMITS:
+        with suppress(OSError):
+            most, now = Path(limit).read_text(encoding="ascii").strip(), Path(used).read_text(encoding="ascii")
+            if most != "max":
+                yield int(most) - int(now)

@@ -3,8 +3,9 @@
 import json
 import logging
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ import optuna
 from optuna.exceptions import StorageInternalError
 
 from adapter_sweep.bench import Bench
+from adapter_sweep.cohort import Ready, cohort_size, train_trials
 from adapter_sweep.config import validate, with_params
 from adapter_sweep.config.quoting import literal
 from adapter_sweep.engine.training import Progress
@@ -19,7 +21,7 @@ from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.records import ParamValue, TrialState, TrialView
 from adapter_sweep.study.ledger import CURVES_FILE, Ledger
 from adapter_sweep.study.storage import ledger_errors
-from adapter_sweep.trial import Outcome, run_trial
+from adapter_sweep.trial import Outcome, prepare_trial
 
 __all__ = ["ERROR_FILE", "Watcher", "run_trials"]
 
@@ -80,76 +82,127 @@ def run_trials(
         KeyboardInterrupt: as it came; the running trial is marked interrupted and its configuration queued again.
         AdapterSweepError: the ledger cannot be read or written; the running trial is queued again at the next start.
     """
-    careful = _Careful(watch, told)
+    loop = _Loop(ledger, bench, values, _Careful(watch, told), overrides, fixed or {})
+    size = cohort_size(validate(values), bench) if n_trials is not None else 1
     ran: list[int] = []
     with ledger_errors("the ledger failed; the same command continues the study once it is back"):
-        while (asked := ledger.ask(n_trials)) is not None:
-            trial, slot = asked
-            try:
-                with closing(slot):
-                    _run(ledger, bench, values, trial, careful, overrides, fixed or {})
-            except KeyboardInterrupt:
-                careful.told(trial.number)
-                raise
-            careful.told(trial.number)
-            ran.append(trial.number)
+        while numbers := loop.run_cohort(n_trials, size):
+            ran += numbers
             if n_trials is None:
                 break
     return ran
 
 
-def _run(
-    ledger: Ledger,
-    bench: Bench,
-    values: Mapping[str, Any],
-    trial: optuna.Trial,
-    watch: Watcher,
-    overrides: tuple[str, ...],
-    fixed: Mapping[str, ParamValue],
-) -> None:
-    """One trial, from its parameters to the ledger. Whatever goes wrong in it is its own end, not the study's."""
-    folder = ledger.trial_folder(trial.number)
-    params = trial.params
-    try:
-        watch.begin(trial.number, params or fixed)
-        ledger.note(
+@dataclass
+class _Running:
+    """A trial this process works on; `ended` once the ledger knows how."""
+
+    trial: optuna.Trial
+    folder: Path
+    ended: bool = False
+
+
+class _Loop:
+    """Takes trials from the ledger, a cohort at a time, and tells it how each ended."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        bench: Bench,
+        values: Mapping[str, Any],
+        watch: "_Careful",
+        overrides: tuple[str, ...],
+        fixed: Mapping[str, ParamValue],
+    ) -> None:
+        self._ledger, self._bench, self._values, self._watch = ledger, bench, values, watch
+        self._overrides, self._fixed = overrides, fixed
+
+    def run_cohort(self, n_trials: int | None, size: int) -> list[int]:
+        """Run up to `size` trials; their numbers. Whatever goes wrong in one is its own end, not the study's."""
+        running: list[_Running] = []
+        with ExitStack() as slots:
+            try:
+                while len(running) < size and (asked := self._ledger.ask(n_trials)) is not None:
+                    trial, slot = asked
+                    slots.callback(slot.close)
+                    running.append(_Running(trial, self._ledger.trial_folder(trial.number)))
+                cohorts: dict[object, list[tuple[_Running, Ready]]] = {}
+                for run in running:
+                    with self._failing(run):
+                        ready = self._begin(run)
+                        if ready is not None:
+                            cohorts.setdefault(ready.trial.pass_key, []).append((run, ready))
+                for cohort in cohorts.values():
+                    self._train(cohort)
+            except KeyboardInterrupt:
+                for run in running:
+                    if not run.ended:
+                        self._ledger.tell(run.trial, TrialState.INTERRUPTED, reason="interrupted by the user")
+                        self._watch.told(run.trial.number)
+                raise
+        return [run.trial.number for run in running]
+
+    def _begin(self, run: _Running) -> Ready | None:
+        """Note what a trial is and find its cost; None where it is over the budget."""
+        trial, params = run.trial, run.trial.params
+        self._watch.begin(trial.number, params or self._fixed)
+        self._ledger.note(
             trial,
-            params=params or dict(fixed),
-            overrides=[*overrides, *(f"{key}={literal(value)}" for key, value in params.items())],
-            provenance=bench.provenance(),
+            params=params or dict(self._fixed),
+            overrides=[*self._overrides, *(f"{key}={literal(value)}" for key, value in params.items())],
+            provenance=self._bench.provenance(),
         )
         if not params:  # nothing is searched: the study's configuration is that of its newest trial alone
-            ledger.note(trial, config={key: values[key] for key in _TRIAL_SECTIONS if key in values})
-        folder.mkdir(parents=True, exist_ok=True)
-        outcome = run_trial(validate(with_params(values, params)), bench, ledger, folder, _OfTrial(trial.number, watch))
-        _keep(ledger, trial, outcome, folder)
-        ledger.tell(
-            trial,
-            outcome.state,
-            metrics=outcome.metrics,
-            reason=outcome.reason,
-            constraints=outcome.constraints,
-        )
-    except KeyboardInterrupt:
-        ledger.tell(trial, TrialState.INTERRUPTED, reason="interrupted by the user")
-        raise
-    except StorageInternalError:
-        raise
-    except AdapterSweepError as error:
-        ledger.tell(trial, TrialState.FAILED, reason=str(error))
-    except Exception as error:  # torch, the file system, memory: the trial's end, with the whole story beside it
-        with suppress(OSError):  # the disk may be what failed
-            (folder / ERROR_FILE).write_text(traceback.format_exc(), encoding="utf-8")
-        ledger.tell(trial, TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
-    watch.end(ledger.view_trial(trial.number))
+            self._ledger.note(trial, config={key: self._values[key] for key in _TRIAL_SECTIONS if key in self._values})
+        run.folder.mkdir(parents=True, exist_ok=True)
+        watch = _OfTrial(trial.number, self._watch)
+        config = validate(with_params(self._values, params))
+        prepared = prepare_trial(config, self._bench, self._ledger, watch)
+        if isinstance(prepared, Outcome):
+            self._end(run, prepared)
+            return None
+        return Ready(prepared, run.folder, watch)
 
+    def _train(self, cohort: list[tuple[_Running, Ready]]) -> None:
+        try:
+            outcomes = train_trials([ready for _, ready in cohort], self._bench)
+        except Exception as error:  # nobody's own: all of them end with it
+            outcomes = [error for _ in cohort]
+        for (run, _), outcome in zip(cohort, outcomes, strict=True):
+            with self._failing(run):
+                if isinstance(outcome, Exception):
+                    raise outcome
+                self._end(run, outcome)
 
-def _keep(ledger: Ledger, trial: optuna.Trial, outcome: Outcome, folder: Path) -> None:
-    aside = folder / f".{CURVES_FILE}"
-    aside.write_text(json.dumps(outcome.curves), encoding="utf-8")
-    aside.replace(folder / CURVES_FILE)
-    if outcome.weights is not None:
-        ledger.note(trial, weights_path=str(outcome.weights.relative_to(ledger.folder)))
+    def _end(self, run: _Running, outcome: Outcome) -> None:
+        """Keep what a trial left, and tell the ledger."""
+        aside = run.folder / f".{CURVES_FILE}"
+        aside.write_text(json.dumps(outcome.curves), encoding="utf-8")
+        aside.replace(run.folder / CURVES_FILE)
+        if outcome.weights is not None:
+            self._ledger.note(run.trial, weights_path=str(outcome.weights.relative_to(self._ledger.folder)))
+        self._tell(run, outcome.state, metrics=outcome.metrics, reason=outcome.reason, constraints=outcome.constraints)
+
+    @contextmanager
+    def _failing(self, run: _Running) -> Iterator[None]:
+        """What is raised inside is the trial's end."""
+        try:
+            yield
+        except StorageInternalError:
+            raise
+        except AdapterSweepError as error:
+            self._tell(run, TrialState.FAILED, reason=str(error))
+        except Exception as error:  # torch, the file system, memory: with the whole story beside it
+            with suppress(OSError):  # the disk may be what failed
+                story = "".join(traceback.format_exception(error))
+                (run.folder / ERROR_FILE).write_text(story, encoding="utf-8")
+            self._tell(run, TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
+
+    def _tell(self, run: _Running, state: TrialState, **outcome: Any) -> None:
+        self._ledger.tell(run.trial, state, **outcome)
+        run.ended = True
+        self._watch.end(self._ledger.view_trial(run.trial.number))
+        self._watch.told(run.trial.number)
 
 
 class _Careful:

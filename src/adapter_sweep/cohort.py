@@ -1,0 +1,197 @@
+"""The training of trials, several in one pass through the backbone where they have the same batches."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adapter_sweep.bench import Bench, scoring_bounds
+from adapter_sweep.config import SweepConfig
+from adapter_sweep.engine import guards
+from adapter_sweep.engine.activations import Stored
+from adapter_sweep.engine.adapters import AdaptedModel
+from adapter_sweep.engine.batches import epoch_batches
+from adapter_sweep.engine.latency import training_step
+from adapter_sweep.engine.memory import cohort_bound
+from adapter_sweep.engine.saving import save_adapted
+from adapter_sweep.engine.training import Progress, Training, score_cohort, train_cohort
+from adapter_sweep.errors import UserInputError
+from adapter_sweep.records import TrialState
+from adapter_sweep.trial import LatencyTable, Outcome, Prepared, TrialWatcher, method_spec, prepare_trial, train_spec
+
+__all__ = ["Ready", "cohort_size", "run_trial", "train_trials"]
+
+# More at once pays no further: on a CPU a pass of this many fills its caches, on a GPU its multiprocessors.
+_MOST = {"cpu": 4, "cuda": 32}
+_LEARNING_SAMPLERS = ("tpe", "nsga2", "gp")
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A trial to be trained: what it is, where its files go, and who watches it."""
+
+    trial: Prepared
+    folder: Path
+    watch: TrialWatcher
+
+
+def run_trial(config: SweepConfig, bench: Bench, table: LatencyTable, folder: Path, watch: TrialWatcher) -> Outcome:
+    """Run one configuration. What it costs is known before the first step, and over the budget it is not trained.
+
+    Raises:
+        GuardError: a guard fired, so the result cannot be trusted.
+        UserInputError: the trial's texts are longer than the backbone can take, or it has no such layers.
+    """
+    prepared = prepare_trial(config, bench, table, watch)
+    if isinstance(prepared, Outcome):
+        return prepared
+    outcome = train_trials([Ready(prepared, folder, watch)], bench)[0]
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def cohort_size(config: SweepConfig, bench: Bench) -> int:
+    """How many trials a worker trains together: `train.cohort`, or what `auto` comes to.
+
+    `auto` is as many as pay on the device, within the free memory by an estimate of what one trial keeps for its
+    backward pass, and no more than the worker's share of the trials. A sampler that learns has at most a tenth of its
+    trials under way at once: what is under way it cannot learn from.
+    """
+    if config.train.cohort != "auto":
+        return config.train.cohort
+    workers = config.workers.count or 1
+    study = config.study
+    most = min(_MOST[bench.device.type], -(-study.n_trials // workers))
+    if study.sampler in _LEARNING_SAMPLERS:
+        most = min(most, study.n_trials // (10 * workers))
+    if most <= 1:
+        return 1
+    with suppress(UserInputError):  # its own trials will say what is wrong with it
+        model = AdaptedModel(bench.backbone, method_spec(config), len(bench.data.label_names), seed=0)
+        train, order = config.train, train_spec(config).order
+        rows = bench.encoded(bench.data.train, train.max_length)
+        batch = next(epoch_batches(rows, batch_size=2, max_tokens=order.max_tokens, seed=order.seed, epoch=0))
+        tokens = min(order.batch_size * train.max_length, max(order.max_tokens, train.max_length))
+        return min(most, cohort_bound(model, batch, tokens, share=1 / workers))
+    return 1
+
+
+def train_trials(trials: Sequence[Ready], bench: Bench) -> list[Outcome | Exception]:
+    """Train trials of one `pass_key` together, score each on the validation split after every epoch, and save them.
+
+    Returns:
+        How each ended: complete, or what ended it, which is its own end only.
+    """
+    cohort = _Trials(trials, bench)
+    cohort.train()
+    guards.check_frozen(bench.backbone)
+    return [cohort.outcome(position) for position in range(len(trials))]
+
+
+@dataclass
+class _Record:
+    """What is gathered of a trial while it trains."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    accuracies: list[tuple[int, float]] = field(default_factory=list)
+    training: Training = field(default_factory=Training)
+    error: Exception | None = None
+
+
+class _Trials:
+    """One run of `train_trials`."""
+
+    def __init__(self, trials: Sequence[Ready], bench: Bench) -> None:
+        self._trials, self._bench = trials, bench
+        self._records = [_Record() for _ in trials]
+        self._config = trials[0].trial.config
+        length = self._config.train.max_length
+        self._split = bench.encoded(bench.data.train, length)
+        self._held_out = bench.encoded(bench.data.validation, length)
+
+    def train(self) -> None:
+        """Train all of them; what goes wrong with one is kept with it."""
+        sound = [position for position in range(len(self._trials)) if self._starts_well(position)]
+        if not sound:
+            return
+        layer = self._trials[0].trial.layer
+        below, below_held_out = (
+            self._bench.below(split, layer, self._config) for split in (self._split, self._held_out)
+        )
+
+        def on_step(place: int, progress: Progress) -> None:
+            self._trials[sound[place]].watch.step(progress)
+
+        def on_epoch(epoch: int, trained: dict[int, Training]) -> None:
+            self._score(epoch, {sound[place]: training for place, training in trained.items()}, below_held_out)
+
+        results = train_cohort(
+            [self._trials[position].trial.model for position in sound],
+            self._split,
+            [self._trials[position].trial.spec for position in sound],
+            below=below,
+            on_step=on_step,
+            on_epoch=on_epoch,
+        )
+        for position, training in zip(sound, results, strict=True):
+            record = self._records[position]
+            record.training = training
+            record.error = record.error or training.error
+
+    def outcome(self, position: int) -> Outcome | Exception:
+        """How a trial ended, once it is saved."""
+        ready, record = self._trials[position], self._records[position]
+        if record.error is not None:
+            return record.error
+        trial, training = ready.trial, record.training
+        metrics = trial.metrics | record.metrics
+        metrics |= {
+            "accuracy": record.accuracies[-1][1],
+            "train_loss": training.epoch_losses[-1],
+            "train_seconds": training.seconds,
+            "eval_examples": len(self._held_out),
+            "cohort_size": len(self._trials),
+        }
+        if trial.config.task.metric != "accuracy":
+            metrics[trial.config.task.metric] = metrics["accuracy"]
+        curves = {"train_loss": training.losses, "accuracy": record.accuracies}
+        ready.watch.stage("saving")
+        try:
+            weights = save_adapted(trial.model, ready.folder / "adapter", label_names=self._bench.data.label_names)
+        except Exception as error:
+            return error
+        return Outcome(TrialState.COMPLETE, metrics, curves, weights=weights, constraints=trial.constraints)
+
+    def _starts_well(self, position: int) -> bool:
+        """The guards before the first step."""
+        ready, record = self._trials[position], self._records[position]
+        ready.watch.stage("training")
+        order = ready.trial.spec.order._asdict()
+        try:
+            with training_step():
+                first = next(epoch_batches(self._split, **order, epoch=0))
+                record.metrics["identity_gap"] = guards.check_identity(ready.trial.model, first)
+        except Exception as error:
+            record.error = error
+        return record.error is None
+
+    def _score(self, epoch: int, trained: dict[int, Training], below: Stored | None) -> None:
+        """Score the trials that are in training, after an epoch."""
+        for position in trained:
+            self._trials[position].watch.stage("scoring")
+        models = [self._trials[position].trial.model for position in trained]
+        bounds = scoring_bounds(self._config, self._bench.device)
+        scored = score_cohort(models, self._held_out, **bounds, below=below)
+        labels = self._bench.data.validation.labels
+        for (position, training), scores in zip(trained.items(), scored, strict=True):
+            ready, record = self._trials[position], self._records[position]
+            try:
+                guards.check_whole_split(scores.predictions, len(labels), "validation")
+                accuracy = self._bench.metric(scores.predictions, labels)
+            except Exception as error:
+                record.error = record.error or error
+                continue
+            record.accuracies.append((len(training.losses), accuracy))
+            record.metrics["eval_seconds"] = scores.seconds
+            ready.watch.epoch(epoch, ready.trial.spec.epochs, training.epoch_losses[-1], accuracy)
