@@ -66,6 +66,7 @@ def toy_values(tiny_bert: Path) -> dict[str, Any]:
             "warmup_fraction": 0.1,
             "max_grad_norm": 1.0,
             "seed": 0,
+            "cohort": 1,
             "threads": 1,
             "precision": "fp32",
             "device": "cpu",

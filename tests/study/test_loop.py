@@ -132,7 +132,7 @@ def test_whatever_goes_wrong_fails_its_trial_alone_and_is_kept(room: Room, monke
 def test_a_full_disk_fails_the_trial_even_where_the_error_cannot_be_kept(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fail_once(monkeypatch, "_keep", OSError(28, "No space left on device"))
+    fail_once(monkeypatch, "train_trials", OSError(28, "No space left on device"))
     (room.ledger.trial_folder(0) / ERROR_FILE).mkdir(parents=True)  # so that it cannot be written, even as root
     assert room.run(2) == [TrialState.FAILED, TrialState.COMPLETE]
     assert room.ledger.view().trials[0].reason == "OSError: [Errno 28] No space left on device"
@@ -230,3 +230,63 @@ def test_the_toy_is_what_it_says() -> None:
     data = toy_data()
     assert (len(data.train), len(data.validation)) == (48, 16)
     assert list(parse_space(SPACE)) == list(SPACE)
+
+
+# -- cohorts
+
+
+def test_a_cohort_gives_each_trial_what_it_gets_alone(room: Room, tmp_path: Path) -> None:
+    room.run(5)
+    together = Room(Path(room.values["backbone"]["path"]), tmp_path / "together")
+    together.values["train"]["cohort"] = 3
+    together.run(5)
+    alone, shared = room.ledger.view().trials, together.ledger.view().trials
+    assert [t.params for t in shared] == [t.params for t in alone]
+    assert [t.metrics["accuracy"] for t in shared] == [t.metrics["accuracy"] for t in alone]
+    assert [t.metrics["train_loss"] for t in shared] == pytest.approx([t.metrics["train_loss"] for t in alone])
+    assert [t.metrics["cohort_size"] for t in alone + shared] == [1] * 5 + [3, 3, 3, 2, 2]
+    assert together.watch.begun == room.watch.begun
+
+
+def test_a_trial_that_fails_in_a_cohort_fails_alone(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.values["train"]["cohort"] = 3
+    fail_once(monkeypatch, "prepare_trial", GuardError("no good"))
+    assert room.run(3) == [TrialState.FAILED, TrialState.COMPLETE, TrialState.COMPLETE]
+    assert [t.metrics.get("cohort_size") for t in room.ledger.view().trials] == [None, 2, 2]
+    assert sorted(room.told) == [0, 1, 2]
+
+
+def test_trials_of_different_batches_share_no_pass(room: Room) -> None:
+    room.values["train"]["cohort"] = 4
+    space = {"train.batch_size": "choice(4, 8)", "train.lr": "choice(1e-3, 2e-3)"}
+    room.ledger = start(room.folder, space, name="batches", objectives=OBJECTIVES, sampler="grid")
+    room.run(4)
+    assert room.states() == [TrialState.COMPLETE] * 4
+    assert {t.metrics["cohort_size"] for t in room.ledger.view().trials} == {2}
+
+
+def test_seeds_share_a_pass_where_the_order_of_the_data_is_fixed(room: Room) -> None:
+    room.values["train"] |= {"cohort": 4, "data_seed": 0}
+    room.ledger = start(room.folder, {"train.seed": "choice(1, 2, 3)"}, objectives=OBJECTIVES, sampler="grid", name="s")
+    room.run(3)
+    trials = room.ledger.view().trials
+    assert [t.metrics["cohort_size"] for t in trials] == [3] * 3
+    assert len({t.metrics["train_loss"] for t in trials}) == 3
+
+
+def test_ctrl_c_queues_a_whole_cohort_again(room: Room) -> None:
+    room.values["train"]["cohort"] = 3
+    room.break_at("step", KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        room.run(3)
+    assert room.states() == [TrialState.INTERRUPTED] * 3
+    assert room.told == [0, 1, 2]
+    room.run(3)
+    trials = room.ledger.view().trials
+    assert [t.state for t in trials[3:]] == [TrialState.COMPLETE] * 3
+    assert [t.params for t in trials[3:]] == [t.params for t in trials[:3]]
+
+
+def test_a_cohort_takes_no_more_trials_than_are_left(room: Room) -> None:
+    room.values["train"]["cohort"] = 8
+    assert room.run(2) == [TrialState.COMPLETE] * 2

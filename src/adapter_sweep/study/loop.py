@@ -95,11 +95,12 @@ def run_trials(
 
 @dataclass
 class _Running:
-    """A trial this process works on; `ended` once the ledger knows how."""
+    """A trial this process works on: whether the ledger knows how it ended, and whether that was passed on."""
 
     trial: optuna.Trial
     folder: Path
     ended: bool = False
+    told: bool = False
 
 
 class _Loop:
@@ -138,6 +139,7 @@ class _Loop:
                 for run in running:
                     if not run.ended:
                         self._ledger.tell(run.trial, TrialState.INTERRUPTED, reason="interrupted by the user")
+                    if not run.told:
                         self._watch.told(run.trial.number)
                 raise
         return [run.trial.number for run in running]
@@ -202,6 +204,7 @@ class _Loop:
         self._ledger.tell(run.trial, state, **outcome)
         run.ended = True
         self._watch.end(self._ledger.view_trial(run.trial.number))
+        run.told = True
         self._watch.told(run.trial.number)
 
 
