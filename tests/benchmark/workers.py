@@ -147,7 +147,8 @@ class _Watch:
     def step(self, number: int, progress: "Progress") -> None:
         self._training.add(number)
         if self._when_both_train is not None and len(self._training) == 2:
-            self._when_both_train()
+            read, self._when_both_train = self._when_both_train, None
+            read()
             raise KeyboardInterrupt
 
     def epoch(self, number: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None: ...

@@ -40,7 +40,7 @@ def test_plain_lines_name_their_trial() -> None:
 
 
 def test_a_terminal_shows_as_many_running_trials_as_fit() -> None:
-    console = Console(file=io.StringIO(), width=200, height=6, force_terminal=True)
+    console = Console(file=io.StringIO(), width=200, height=6, force_terminal=True, highlight=False)
     display = Display(console)
     with display.progress(0, 9):
         for number in range(9):

@@ -1,5 +1,7 @@
 """Opening the tracking store: a local one is made and migrated here, once."""
 
+import contextlib
+import sqlite3
 import subprocess
 import sys
 import warnings
@@ -46,6 +48,7 @@ def open_client(uri: str, results_dir: Path) -> MlflowClient:
         # MLflow's table models use a loader strategy that SQLAlchemy 2.1 deprecates, once, at their import.
         warnings.simplefilter("ignore", SADeprecationWarning)
         path.parent.mkdir(parents=True, exist_ok=True)
+        _check_readable(path)
         try:
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)
@@ -56,6 +59,12 @@ def open_client(uri: str, results_dir: Path) -> MlflowClient:
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)
     return client
+
+
+def _check_readable(path: Path) -> None:
+    """Raise sqlite3.Error at once where a file cannot be a database: MLflow would try again for two minutes."""
+    with contextlib.closing(sqlite3.connect(path, timeout=_LOCK_SECONDS)) as probe:
+        probe.execute("PRAGMA schema_version")
 
 
 def _upgrade(uri: str) -> None:
