@@ -115,7 +115,7 @@ class Bench:
             "data_fingerprint": self.data.fingerprint,
             "train_examples": str(len(self.data.train)),
             "validation_examples": str(len(self.data.validation)),
-            "device": f"{self.device}: {device}",
+            "device": f"{self.device.type}: {device}",  # which one of several alike does not matter
             "threads": str(self.threads),
             "precision": self.backbone.precision,
             "attention": self.backbone.attention,

@@ -117,7 +117,8 @@ class _Interrupts:
     def ignore(self) -> None:
         """Let nothing disturb the end."""
         for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+            # Not SIG_IGN: Python complains of a signal that it has seen and finds nobody to tell.
+            signal.signal(number, _do_nothing)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -140,6 +141,10 @@ class _Interrupts:
             self._pending = True
         else:
             raise KeyboardInterrupt
+
+
+def _do_nothing(_signal: int, _frame: FrameType | None) -> None:
+    pass
 
 
 class _Teller:
