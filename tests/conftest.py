@@ -44,6 +44,7 @@ def tiny_settings(tiny_bert: Path, toy_csv: Path) -> list[str]:
         *("task=local", f"task.path={toy_csv}", "task.text=text", "task.label=label"),
         *("train.epochs=1", "train.max_length=32", "train.threads=1", "train.precision=fp32"),
         "workers.count=1",
+        "train.cohort=1",
         *("latency.tokens=8", "latency.pairs=5", "latency.batch_pairs=5", "latency.warmup_seconds=0"),
     ]
 
