@@ -8,13 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from adapter_sweep import cohort as cohort_module
 from adapter_sweep import trial as trial_module
 from adapter_sweep.bench import Bench
 from adapter_sweep.cohort import run_trial
 from adapter_sweep.engine.adapters import AdaptedModel, HeadSpec
 from adapter_sweep.engine.backbone import Backbone
 from adapter_sweep.engine.saving import load_adapted
-from adapter_sweep.engine.training import Scores, score
+from adapter_sweep.engine.training import Scores, score, score_cohort
 from adapter_sweep.errors import GuardError, UserInputError
 from adapter_sweep.records import METRIC_HELP, TrialState
 from adapter_sweep.trial import Outcome
@@ -174,7 +175,7 @@ def test_over_the_parameter_budget_neither_latency_nor_training_is_begun(
 
 
 def test_over_the_latency_budget_training_is_not_begun(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial_module, "train", no_call)
+    monkeypatch.setattr(cohort_module, "train_cohort", no_call)
     outcome = studio.run(budget__max_latency_ratio=0.01)
     ratio = outcome.metrics["latency_ratio"]
     assert outcome.state is TrialState.REFUSED
@@ -235,7 +236,7 @@ def test_another_process_that_was_first_has_the_word(studio: Studio, monkeypatch
 def test_an_initialisation_far_from_the_identity_is_caught_before_training(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trial_module, "train", no_call)
+    monkeypatch.setattr(cohort_module, "train_cohort", no_call)
     with pytest.raises(GuardError, match=r"init_std=1\.0 is too large"):
         studio.run(method__init_std=1.0, method__width=64)
 
@@ -281,12 +282,12 @@ def test_a_loss_that_is_not_finite_is_caught(studio: Studio, monkeypatch: pytest
 def test_a_scorer_that_leaves_out_a_row_is_caught(
     studio: Studio, monkeypatch: pytest.MonkeyPatch, breakage: str
 ) -> None:
-    def careless(*args: Any, **bounds: int) -> Scores:
-        scores = score(*args, **bounds)
+    def careless(*args: Any, **bounds: Any) -> list[Scores]:
+        (scores,) = score_cohort(*args, **bounds)
         rest = scores.predictions[1:]
-        return Scores(rest if breakage == "dropped" else (-1, *rest), scores.seconds)
+        return [Scores(rest if breakage == "dropped" else (-1, *rest), scores.seconds)]
 
-    monkeypatch.setattr(trial_module, "score", careless)
+    monkeypatch.setattr(cohort_module, "score_cohort", careless)
     with pytest.raises(GuardError, match="15 of the validation split's 16 examples were scored"):
         studio.run()
 
