@@ -382,6 +382,15 @@ def test_what_is_kept_is_computed_once_and_is_never_anothers(folder: Path) -> No
     assert activations.below(split, 2, **BOUNDS) is not first
 
 
+def test_computing_what_lies_below_computes_nothing_above(folder: Path) -> None:
+    backbone, split = tiny_backbone(), some_split()
+    activations = keep(backbone, folder)
+    with counting(backbone) as counts:
+        activations.below(split, 2, **BOUNDS)
+    tried = 2  # the check's two passes, one of them resumed
+    assert counts == [len(list(scoring_batches(split, **BOUNDS))) + 1] * 2 + [tried]
+
+
 def test_a_batch_gets_the_labels_of_its_own_split(folder: Path) -> None:
     """Two splits of the same texts share what is stored, and learn what their own labels say."""
     backbone, split = tiny_backbone(pooling="cls"), some_split(classes=2)

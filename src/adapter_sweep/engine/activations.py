@@ -120,7 +120,7 @@ class Activations:
                 if layer is None:
                     states[list(batch.rows)] = backbone.encode(*inputs).to(states.device)
                     continue
-                with _watched(backbone, layer) as seen:
+                with suppress(_Entered), _watched(backbone, layer, stop=True) as seen:
                     backbone.encode(*inputs)
                 assert seen.hidden is not None
                 for row, hidden in zip(batch.rows, seen.hidden.to(states.device), strict=True):
@@ -177,6 +177,10 @@ def _pass_on(returned: int | None) -> Callable[..., Any]:
     return forward
 
 
+class _Entered(Exception):  # noqa: N818
+    """The pass has come to the layer it was for."""
+
+
 class _Seen:
     """What was seen in a pass: a layer's input, which layers were called, and what each returned."""
 
@@ -187,13 +191,16 @@ class _Seen:
 
 
 @contextmanager
-def _watched(backbone: Backbone, layer: int) -> Iterator[_Seen]:
+def _watched(backbone: Backbone, layer: int, *, stop: bool = False) -> Iterator[_Seen]:
+    """While open, a pass is watched; with `stop` it ends where it enters the layer, by `_Entered`."""
     seen = _Seen()
 
     def enter(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         seen.called.append(index)
         if index == layer:
             seen.hidden = args[0] if args else kwargs.get("hidden_states")
+            if stop:
+                raise _Entered
 
     def leave(output: Any) -> None:
         seen.returned.append(len(output) if isinstance(output, tuple) else None)
@@ -229,7 +236,7 @@ def _returned_below(backbone: Backbone, layer: int, split: Encoded) -> tuple[int
         lengths = batch.attention_mask.sum(dim=1)
         states = torch.cat([own[:length] for own, length in zip(hidden, lengths.tolist(), strict=True)])
         stored = Stored(layer, states, lengths.cumsum(0) - lengths, lengths, tuple(seen.returned[:layer]))
-        with suppress(RuntimeError, TypeError, ValueError, AttributeError):
+        with suppress(Exception):  # whatever it fails of, it cannot resume
             with resumed(backbone, stored, stored.of(batch, parameter.device)):
                 again = backbone.encode(*inputs)
             if (again - pooled).norm() <= _TOLERANCE[backbone.precision] * pooled.norm():
