@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from adapter_sweep.bench import Bench, open_bench
+from adapter_sweep.bench import Bench, open_backbone, open_bench
 from adapter_sweep.cohort import run_trial
 from adapter_sweep.config.compose import compose
-from adapter_sweep.engine.adapters import AdaptedModel
+from adapter_sweep.engine.activations import Activations
+from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
+from adapter_sweep.engine.batches import encode_texts
 from adapter_sweep.engine.saving import load_adapted
+from adapter_sweep.engine.training import TrainSpec, train, train_cohort
 from adapter_sweep.records import TrialState
 
 QUICK = ["latency.pairs=5", "latency.batch_pairs=5", "latency.warmup_seconds=0"]
@@ -62,3 +65,24 @@ def test_an_adapter_beats_the_majority_is_kept_and_loads_back(bench: Bench, tmp_
     assert labels == bench.data.label_names
     assert isinstance(loaded, AdaptedModel)
     assert loaded.count_params().total == outcome.metrics["trainable_params"]
+
+
+def test_a_cohort_above_stored_activations_reaches_the_weights_that_whole_passes_reach_alone(
+    bench: Bench, tmp_path: Path
+) -> None:
+    backbone = open_backbone(compose(["backbone=minilm"]).config, "fp32")
+    assert backbone.tokenizer is not None
+    texts = bench.data.train
+    split = encode_texts(backbone.tokenizer, texts.texts[:48], texts.labels[:48], max_length=32)
+    methods = (BottleneckSpec(16, layers="top:2"), BottleneckSpec(5, "post_ffn", layers="top:2", layer_norms="none"))
+    specs = (TrainSpec(4, 3e-3, 16, weight_decay=0.01), TrainSpec(3, 1e-3, 16))
+    below = Activations(backbone, limit_bytes=10**8, folder=tmp_path).below(split, 4, batch_size=16, max_tokens=999)
+    assert below is not None
+    together, alone = (
+        [AdaptedModel(backbone, method, len(bench.data.label_names), seed=1) for method in methods] for _ in range(2)
+    )
+    train_cohort(together, split, specs, below=below)
+    for model, other, spec in zip(together, alone, specs, strict=True):
+        train(other, split, spec)
+        for (name, a), b in zip(model.named_parameters(), other.parameters(), strict=True):
+            assert float((a - b).detach().norm() / b.detach().norm()) < 1e-5, name

@@ -2,22 +2,25 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import torch
 
 from adapter_sweep.bench import Bench, scoring_bounds
 from adapter_sweep.config import SweepConfig
+from adapter_sweep.config.space import Choices, parse_dimension
 from adapter_sweep.engine import guards
 from adapter_sweep.engine.activations import Stored
-from adapter_sweep.engine.adapters import AdaptedModel
+from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, MethodSpec
 from adapter_sweep.engine.batches import epoch_batches
 from adapter_sweep.engine.latency import training_step
-from adapter_sweep.engine.memory import cohort_bound
+from adapter_sweep.engine.memory import cohort_bound, free_memory
 from adapter_sweep.engine.saving import save_adapted
-from adapter_sweep.engine.training import Progress, Training, score_cohort, train_cohort
+from adapter_sweep.engine.training import Progress, Scores, Training, score_cohort, train_cohort
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import TrialState
-from adapter_sweep.trial import LatencyTable, Outcome, Prepared, TrialWatcher, method_spec, prepare_trial, train_spec
+from adapter_sweep.trial import LatencyTable, Outcome, Prepared, TrialWatcher, method_spec, prepare_trial
 
 __all__ = ["Ready", "cohort_size", "run_trial", "train_trials"]
 
@@ -68,13 +71,40 @@ def cohort_size(config: SweepConfig, bench: Bench) -> int:
     if most <= 1:
         return 1
     with suppress(UserInputError):  # its own trials will say what is wrong with it
-        model = AdaptedModel(bench.backbone, method_spec(config), len(bench.data.label_names), seed=0)
-        train, order = config.train, train_spec(config).order
-        rows = bench.encoded(bench.data.train, train.max_length)
-        batch = next(epoch_batches(rows, batch_size=2, max_tokens=order.max_tokens, seed=order.seed, epoch=0))
-        tokens = min(order.batch_size * train.max_length, max(order.max_tokens, train.max_length))
-        return min(most, cohort_bound(model, batch, tokens, share=1 / workers))
+        model = AdaptedModel(bench.backbone, _largest_method(config), len(bench.data.label_names), seed=0)
+        bounds = {
+            "batch_size": _largest(config, "train.batch_size", config.train.batch_size),
+            "max_tokens": _largest(config, "train.max_tokens_per_batch", config.train.max_tokens_per_batch),
+        }
+        length = _largest(config, "train.max_length", config.train.max_length)
+        devices = torch.cuda.device_count() if bench.device.type == "cuda" else 1
+        share = 1 / -(-workers // devices)
+        with training_step():
+            split = bench.encoded(bench.data.train, length)
+            return min(most, cohort_bound(model, split, **bounds, share=share))
     return 1
+
+
+def _largest_method(config: SweepConfig) -> MethodSpec:
+    """Of the methods the study may train, about the one that takes most memory."""
+    spec = method_spec(config)
+    if not isinstance(spec, BottleneckSpec):
+        return spec
+    return replace(
+        spec,
+        width=_largest(config, "method.width", spec.width),
+        placement="both" if "method.placement" in config.search_space else spec.placement,
+        layers="all" if "method.layers" in config.search_space else spec.layers,
+    )
+
+
+def _largest(config: SweepConfig, key: str, value: int) -> int:
+    """The largest value the study may set a key to; the value it has where it is not searched."""
+    if key not in config.search_space:
+        return value
+    dimension = parse_dimension(key, config.search_space[key])
+    values = dimension.values if isinstance(dimension, Choices) else (dimension.high,)
+    return max(int(found) for found in values if isinstance(found, int | float))
 
 
 def train_trials(trials: Sequence[Ready], bench: Bench) -> list[Outcome | Exception]:
@@ -105,6 +135,7 @@ class _Trials:
     def __init__(self, trials: Sequence[Ready], bench: Bench) -> None:
         self._trials, self._bench = trials, bench
         self._records = [_Record() for _ in trials]
+        self._together = 0  # how many are in training when it begins
         self._config = trials[0].trial.config
         length = self._config.train.max_length
         self._split = bench.encoded(bench.data.train, length)
@@ -113,6 +144,7 @@ class _Trials:
     def train(self) -> None:
         """Train all of them; what goes wrong with one is kept with it."""
         sound = [position for position in range(len(self._trials)) if self._starts_well(position)]
+        self._together = len(sound)
         if not sound:
             return
         layer = self._trials[0].trial.layer
@@ -137,7 +169,7 @@ class _Trials:
         for position, training in zip(sound, results, strict=True):
             record = self._records[position]
             record.training = training
-            record.error = record.error or training.error
+            record.error = training.error
 
     def outcome(self, position: int) -> Outcome | Exception:
         """How a trial ended, once it is saved."""
@@ -151,7 +183,7 @@ class _Trials:
             "train_loss": training.epoch_losses[-1],
             "train_seconds": training.seconds,
             "eval_examples": len(self._held_out),
-            "cohort_size": len(self._trials),
+            "cohort_size": self._together,
         }
         if trial.config.task.metric != "accuracy":
             metrics[trial.config.task.metric] = metrics["accuracy"]
@@ -180,18 +212,30 @@ class _Trials:
         """Score the trials that are in training, after an epoch."""
         for position in trained:
             self._trials[position].watch.stage("scoring")
-        models = [self._trials[position].trial.model for position in trained]
-        bounds = scoring_bounds(self._config, self._bench.device)
-        scored = score_cohort(models, self._held_out, **bounds, below=below)
+        scored = self._scores([self._trials[position].trial.model for position in trained], below)
         labels = self._bench.data.validation.labels
         for (position, training), scores in zip(trained.items(), scored, strict=True):
             ready, record = self._trials[position], self._records[position]
             try:
+                if isinstance(scores, Exception):
+                    raise scores
                 guards.check_whole_split(scores.predictions, len(labels), "validation")
                 accuracy = self._bench.metric(scores.predictions, labels)
             except Exception as error:
-                record.error = record.error or error
+                training.error = error
                 continue
             record.accuracies.append((len(training.losses), accuracy))
             record.metrics["eval_seconds"] = scores.seconds
             ready.watch.epoch(epoch, ready.trial.spec.epochs, training.epoch_losses[-1], accuracy)
+
+    def _scores(self, models: Sequence[AdaptedModel], below: Stored | None) -> list[Scores | Exception]:
+        """Each model's scores on the validation split, or what its scoring fails of alone."""
+        bounds = scoring_bounds(self._config, self._bench.device)
+        try:
+            return [*score_cohort(models, self._held_out, **bounds, below=below)]
+        except Exception as error:
+            free_memory(error)
+            if len(models) == 1:
+                return [error]
+        half = len(models) // 2
+        return [*self._scores(models[:half], below), *self._scores(models[half:], below)]

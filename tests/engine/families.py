@@ -4,9 +4,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, DebertaV2Config, DebertaV2Model
 
 from adapter_sweep.engine.backbone import Backbone, Pooling, wrap_backbone
+from adapter_sweep.engine.batches import Encoded
 
 HIDDEN, LAYERS, VOCABULARY = 32, 3, 99
 
@@ -61,6 +62,29 @@ def tiny_backbone(family: str = "bert", seed: int = 0, **options: Any) -> Backbo
     return wrap_backbone(
         tiny_model(family, seed), None, pooling=options.pop("pooling", pooling), source=family, **options
     )
+
+
+def tiny_deberta() -> Backbone:
+    """Its layers return tuples, and its relative positions have a layer norm and a convolution of their own."""
+    torch.manual_seed(0)
+    config = DebertaV2Config(
+        **_COMMON,
+        relative_attention=True,
+        norm_rel_ebd="layer_norm",
+        pos_att_type=["p2c", "c2p"],
+        max_relative_positions=8,
+        conv_kernel_size=3,
+    )
+    return wrap_backbone(DebertaV2Model(config), None, pooling="mean", source="deberta")
+
+
+def some_split(rows: int = 40, classes: int = 3, seed: int = 0) -> Encoded:
+    """Texts of 2 to 12 tokens; the class is that of the first one."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = tuple(
+        tuple(torch.randint(5, VOCABULARY, (2 + row * 7 % 11,), generator=generator).tolist()) for row in range(rows)
+    )
+    return Encoded(ids, tuple(row[0] % classes for row in ids), 0)
 
 
 def tokens(rows: int = 4, length: int = 7, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -212,3 +212,38 @@ def test_padding_changes_nothing(pooling: str) -> None:
         with torch.no_grad():
             short, long = backbone.encode(ids, torch.ones_like(ids)), backbone.encode(padded, mask)
         torch.testing.assert_close(short, long, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_on_bf16_hidden_states_parameters_and_gradients_are_float32_and_the_output_is_near(activation: str) -> None:
+    spec = BottleneckSpec(16, activation=activation, init_std=0.2)
+    adapter = BottleneckAdapter(HIDDEN, spec, torch.Generator().manual_seed(0))
+    x = torch.randn(4, 9, HIDDEN, generator=torch.Generator().manual_seed(1)).bfloat16()
+    results = []
+    for hidden in (x, x.float()):
+        adapter.zero_grad()
+        output = adapter(hidden)
+        assert output.dtype == hidden.dtype
+        output.float().square().sum().backward()
+        results.append((output.detach().float(), [p.grad for p in adapter.parameters()]))
+    (output, gradients), (expected, exact) = results
+    assert float((output - expected).norm() / expected.norm()) < 0.01
+    for gradient, other in zip(gradients, exact, strict=True):
+        assert gradient is not None
+        assert other is not None
+        assert gradient.dtype == torch.float32
+        assert float((gradient - other).norm() / other.norm()) < 0.03
+    assert {p.dtype for p in adapter.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "gpt2"])
+def test_on_a_bf16_backbone_what_is_trained_and_its_gradients_are_float32(family: str) -> None:
+    spec = BottleneckSpec(4, "both", init_std=0.1, layer_norms="all")
+    logits = []
+    for precision in ("bf16", "fp32"):
+        model = AdaptedModel(tiny_backbone(family, precision=precision), spec, 3, seed=0)
+        logits.append(model(*tokens()))
+        logits[-1].logsumexp(dim=-1).sum().backward()
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+        assert {p.grad.dtype for p in model.parameters() if p.grad is not None} == {torch.float32}
+    torch.testing.assert_close(logits[0], logits[1], rtol=0.05, atol=0.02)

@@ -9,6 +9,7 @@ __all__ = ["keep_freed_memory"]
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _NEVER = 2**31 - 1
 _PAD_BYTES = 64 << 20
+_MAPPED_FROM = (1 << 30, 32 << 20)  # older versions refuse the first, and then no longer adapt the default
 
 
 def keep_freed_memory() -> None:
@@ -24,6 +25,7 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library
         return
-    mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+    if not any(mallopt(_M_MMAP_THRESHOLD, size) for size in _MAPPED_FROM):
+        return
     mallopt(_M_TRIM_THRESHOLD, _NEVER)
     mallopt(_M_TOP_PAD, _PAD_BYTES)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Batch", "Encoded", "count_batches", "encode_texts", "epoch_batches", "scoring_batches"]
+__all__ = ["Batch", "Encoded", "collate", "count_batches", "encode_texts", "epoch_batches", "scoring_batches"]
 
 # How many batches' worth of rows are sorted by length together: more saves padding, fewer mixes better.
 _POOL_BATCHES = 32
@@ -95,7 +95,7 @@ def epoch_batches(split: Encoded, *, batch_size: int, max_tokens: int, seed: int
     """
     groups, generator = _epoch_groups(split, batch_size, max_tokens, seed, epoch)
     for index in torch.randperm(len(groups), generator=generator).tolist():
-        yield _collate(split, groups[index])
+        yield collate(split, groups[index])
 
 
 def count_batches(split: Encoded, *, batch_size: int, max_tokens: int, seed: int, epoch: int) -> int:
@@ -122,7 +122,7 @@ def scoring_batches(split: Encoded, *, batch_size: int, max_tokens: int) -> Iter
     """Every row once, sorted by length, in the same bounds as `epoch_batches`."""
     rows = sorted(range(len(split)), key=lambda row: len(split.ids[row]))
     for group in _cut(split, rows, batch_size, max_tokens):
-        yield _collate(split, group)
+        yield collate(split, group)
 
 
 def _cut(split: Encoded, rows: list[int], batch_size: int, max_tokens: int) -> list[list[int]]:
@@ -137,7 +137,8 @@ def _cut(split: Encoded, rows: list[int], batch_size: int, max_tokens: int) -> l
     return groups
 
 
-def _collate(split: Encoded, rows: list[int]) -> Batch:
+def collate(split: Encoded, rows: Sequence[int]) -> Batch:
+    """The batch of these rows, in this order."""
     longest = max(len(split.ids[row]) for row in rows)
     input_ids = torch.full((len(rows), longest), split.pad_id)
     mask = torch.zeros(len(rows), longest, dtype=torch.long)

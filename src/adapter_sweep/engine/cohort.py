@@ -68,7 +68,7 @@ class Cohort:
             pooled = below.of(batch, device).expand(count, -1, -1)
         else:
             inputs = tuple(None if t is None else t.repeat(count, 1) for t in batch.inputs(device))
-            with self.attached():
+            with self.attached(len(batch.rows)):
                 if below is None:
                     pooled = self.backbone.encode(*inputs)  # type: ignore[arg-type]
                 else:
@@ -80,8 +80,16 @@ class Cohort:
         return torch.baddbmm(bias.unsqueeze(1), pooled, weight.transpose(1, 2))
 
     @contextmanager
-    def attached(self) -> Iterator[None]:
-        """While open, the backbone computes with every member's adapters and layer norms on its part of the batch."""
+    def attached(self, rows: int) -> Iterator[None]:
+        """While open, the backbone computes with every member's adapters and layer norms on its part of the batch.
+
+        Args:
+            rows: of the batch, B.
+
+        Raises:
+            ValueError: inside, where what is trained computes on something else than the batch (DeBERTa's norm of its
+                relative positions, say). Its members cannot share a pass.
+        """
         sites: dict[str, tuple[nn.Module, list[BottleneckAdapter | None]]] = {}
         norms: dict[str, list[nn.Module | None]] = {}
         for k, member in enumerate(self.members):
@@ -90,33 +98,41 @@ class Cohort:
             for name, norm in member.trained_norms.items():
                 norms.setdefault(name, [None] * len(self.members))[k] = norm
         model = self.backbone.model
-        adapt = [(module, self._adapter(adapters)) for module, adapters in sites.values()]
-        joint = {name: _JointNorm(model.get_submodule(name), found) for name, found in norms.items()}
+        adapt = [(module, self._adapter(adapters, rows)) for module, adapters in sites.values()]
+        joint = {name: _JointNorm(model.get_submodule(name), found, rows) for name, found in norms.items()}
         with inserted(model, adapt, joint):
             yield
 
-    def _adapter(self, adapters: list[BottleneckAdapter | None]) -> Callable[[Tensor], Tensor]:
+    def _adapter(self, adapters: list[BottleneckAdapter | None], rows: int) -> Callable[[Tensor], Tensor]:
         alike = len({type(a.activation) for a in adapters if a is not None}) == 1
         if len(adapters) > 1 and self._stacked and alike:
-            return partial(_adapt_stacked, adapters)
-        return partial(_each, adapters)
+            return partial(_adapt_stacked, adapters, rows)
+        return partial(_each, adapters, rows)
 
 
-def _each(modules: Sequence[nn.Module | None], x: Tensor) -> Tensor:
+def _each(modules: Sequence[nn.Module | None], rows: int, x: Tensor) -> Tensor:
     """Each member's module on its part of [K·B, T, D]; where a member has none, its part as it is."""
     if len(modules) == 1 and modules[0] is not None:
         alone: Tensor = modules[0](x)
         return alone
+    _check_batch(x, len(modules), rows)
     parts = x.chunk(len(modules))
     return torch.cat([part if module is None else module(part) for module, part in zip(modules, parts, strict=True)])
 
 
-def _adapt_stacked(adapters: Sequence[BottleneckAdapter | None], x: Tensor) -> Tensor:
+def _check_batch(x: Tensor, count: int, rows: int) -> None:
+    if x.ndim < 3 or len(x) != count * rows:
+        raise ValueError(f"a tensor of shape {list(x.shape)} does not hold {count} models' batches of {rows} rows")
+
+
+def _adapt_stacked(adapters: Sequence[BottleneckAdapter | None], rows: int, x: Tensor) -> Tensor:
     """Every member's adapter in two batched products. Padding adds exact zeros: each activation maps 0 to 0."""
+    _check_batch(x, len(adapters), rows)
     present = next(a for a in adapters if a is not None)
     width = max(a.down.out_features for a in adapters if a is not None)
     down, down_bias, up, up_bias = (
-        torch.stack(rows).to(x.dtype) for rows in zip(*(_padded(a, present, width) for a in adapters), strict=True)
+        torch.stack(tensors).to(x.dtype)
+        for tensors in zip(*(_padded(a, present, width) for a in adapters), strict=True)
     )
     h = x.reshape(len(adapters), -1, x.shape[-1])
     h = present.activation(torch.baddbmm(down_bias.unsqueeze(1), h, down.transpose(1, 2)))
@@ -142,10 +158,11 @@ def _padded(adapter: BottleneckAdapter | None, like: BottleneckAdapter, width: i
 class _JointNorm(nn.Module):
     """A layer norm of the backbone, or what each member trains in its place."""
 
-    def __init__(self, frozen: nn.Module, trained: Sequence[nn.Module | None]) -> None:
+    def __init__(self, frozen: nn.Module, trained: Sequence[nn.Module | None], rows: int) -> None:
         super().__init__()
+        self._rows = rows
         # In a tuple: registering them would walk every parameter at every step.
         self._norms = tuple(frozen if norm is None else norm for norm in trained)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _each(self._norms, x)
+        return _each(self._norms, self._rows, x)

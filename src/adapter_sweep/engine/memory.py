@@ -1,6 +1,7 @@
 """How much memory there is, and how many models may train together in it."""
 
 import gc
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,17 +10,19 @@ import torch
 from torch import Tensor
 
 from adapter_sweep.engine.adapters import AdaptedModel
-from adapter_sweep.engine.batches import Batch
+from adapter_sweep.engine.batches import Batch, Encoded, collate
 from adapter_sweep.engine.cohort import Cohort
 
 __all__ = ["available_bytes", "cohort_bound", "free_memory", "is_out_of_memory", "saved_bytes"]
 
 # Of what is free now, a cohort may take this much: the estimate leaves out what lives for one operation only.
 _SHARE = 0.5
-_CONTAINER_LIMITS = (  # a container's limit and what it uses: cgroup v2, v1
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+_CONTAINER_LIMITS = (  # a container's limit, what it uses, and of that the files that can be dropped: cgroup v2, v1
+    ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
+# What torch's errors say of it: on the host, from the driver, from cuBLAS and its kin.
+_OUT_OF_MEMORY = ("allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
 # Weights, gradients and AdamW's two moments, in float32.
 _BYTES_PER_PARAMETER = 16
 
@@ -35,17 +38,24 @@ def available_bytes(device: torch.device) -> int | None:
     return max(0, min(found)) if found else None
 
 
-def cohort_bound(model: AdaptedModel, batch: Batch, tokens: int, share: float = 1.0) -> int:
+def cohort_bound(model: AdaptedModel, split: Encoded, *, batch_size: int, max_tokens: int, share: float = 1.0) -> int:
     """How many models like this one may train together, by what one keeps for its backward pass; at least 1.
 
     Args:
         model: one of them, with the widest adapters.
-        batch: some rows to compute, as few as may be.
-        tokens: of the largest batch they will see, padding counted.
+        split: what they train on. Attention's memory grows with the square of a text's length, so the longest decides.
+        batch_size, max_tokens: the bounds of their batches.
         share: of the free memory, where others want some as well.
     """
-    per_token = saved_bytes(model, batch) / batch.input_ids.numel()
-    each = per_token * tokens + _BYTES_PER_PARAMETER * model.count_params().total
+    longest = max(range(len(split)), key=lambda row: len(split.ids[row]))
+    try:
+        one, two = (saved_bytes(model, collate(split, [longest] * rows)) for rows in (1, 2))
+    except Exception as error:
+        if is_out_of_memory(error):
+            return 1
+        raise
+    rows = max(1, min(batch_size, max_tokens // len(split.ids[longest])))
+    each = one + (rows - 1) * (two - one) + _BYTES_PER_PARAMETER * model.count_params().total
     available = available_bytes(model.head.weight.device)
     return max(1, int(_SHARE * share * available / each)) if available is not None else 1
 
@@ -78,11 +88,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an operation failed for want of memory, on a GPU or on the host."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY)
 
 
-def free_memory() -> None:
-    """Give back what nothing uses any more."""
+def free_memory(after: BaseException) -> None:
+    """Give back what a failed pass left: an error keeps the local variables, and so the tensors, of the calls it ended.
+
+    Its traceback stays, without these variables.
+    """
+    traceback.clear_frames(after.__traceback__)
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -96,8 +110,11 @@ def _system_available() -> Iterator[int]:
 
 
 def _container_available() -> Iterator[int]:
-    for limit, used in _CONTAINER_LIMITS:
+    for folder, limit, used, cached in _CONTAINER_LIMITS:
         with suppress(OSError):
-            most, now = Path(limit).read_text(encoding="ascii").strip(), Path(used).read_text(encoding="ascii")
-            if most != "max":
-                yield int(most) - int(now)
+            most, now, stat = (
+                (Path(folder) / name).read_text(encoding="ascii") for name in (limit, used, "memory.stat")
+            )
+            files = dict(line.split() for line in stat.splitlines()).get(cached, "0")
+            if most.strip() != "max":
+                yield int(most) - int(now) + int(files)

@@ -1,5 +1,6 @@
 """Training and scoring a cohort of adapted models: a plain loop, the same on every run of the same seeds."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ from adapter_sweep.engine.memory import free_memory, is_out_of_memory
 from adapter_sweep.engine.optimizer import FlatAdamW
 
 __all__ = ["Order", "Progress", "Scores", "TrainSpec", "Training", "score", "score_cohort", "train", "train_cohort"]
+
+_log = logging.getLogger(__name__)
 
 
 class Order(NamedTuple):
@@ -76,7 +79,7 @@ class Training:
     Attributes:
         losses: of every step, 1-based.
         seconds: wall time spent in steps; in a cohort, its equal share of each.
-        error: what ended it early; the other members of its cohort went on.
+        error: what ended it early; the other members of its cohort went on. Whoever sets it ends it.
     """
 
     losses: list[tuple[int, float]] = field(default_factory=list)
@@ -134,8 +137,9 @@ def train_cohort(
     """Train models together: each one's adapters, layer norms and head in place; the backbone stays bit-identical.
 
     Guarantees: every model ends as it would alone, up to the rounding of a larger batch. A model whose training breaks
-    leaves the cohort with its error, and so does one whose epochs are done. Where memory runs out, the step is done
-    again with half as many models at a time; a model that does not even fit alone leaves with that error.
+    leaves the cohort with its error, and so does one whose epochs are done. Where memory runs out, the pass is done
+    again with half as many models at a time; a model that does not even fit alone leaves with that error. Where a pass
+    fails of anything else, each model goes alone, and the one it fails of leaves. Every model is updated once a batch.
 
     Args:
         models: on one backbone.
@@ -147,7 +151,7 @@ def train_cohort(
             score them. Its time is not counted.
 
     Raises:
-        ValueError: the specs' batches differ.
+        ValueError: the specs' batches differ, or the models' backbones or class counts.
     """
     return _Training(models, split, specs, below).run(on_step, on_epoch)
 
@@ -170,6 +174,13 @@ class _Member:
         self.result = Training()
         self.epoch_total = 0.0
 
+    def update(self) -> None:
+        """One step of the optimizer. What it fails of is the member's own end: it may be half done."""
+        try:
+            self.optimizer.step()
+        except Exception as error:
+            self.result.error = error
+
 
 class _Training:
     """One run of `train_cohort`."""
@@ -177,6 +188,7 @@ class _Training:
     def __init__(
         self, models: Sequence[AdaptedModel], split: Encoded, specs: Sequence[TrainSpec], below: Stored | None
     ) -> None:
+        Cohort(models)  # raises where they cannot be one
         orders = {spec.order for spec in specs}
         if len(orders) != 1:
             raise ValueError(f"the members of a cohort share their batches; theirs are {sorted(orders)}")
@@ -194,6 +206,8 @@ class _Training:
         try:
             for epoch in range(self._epochs):
                 for batch in epoch_batches(self._split, **self._order, epoch=epoch):
+                    if not self._training(epoch):
+                        break
                     self._step(epoch, batch, on_step)
                 ended = self._training(epoch)
                 for member in ended:
@@ -212,27 +226,31 @@ class _Training:
 
     def _step(self, epoch: int, batch: Batch, on_step: Callable[[int, Progress], None]) -> None:
         """One step of every member still in training."""
-        waiting = self._training(epoch)
+        waiting = members = self._training(epoch)
+        together, failure = self._together, None
         while waiting:
-            part = waiting[: self._together]
+            part = waiting[:together]
             started = time.perf_counter()
             try:
                 with training_step():
                     losses = _update(part, batch, self._below)
             except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
+                free_memory(error)
                 if len(part) == 1:
                     part[0].result.error = error
                     waiting = waiting[1:]
-                else:
-                    self._together = len(part) // 2
-                free_memory()
+                elif is_out_of_memory(error):
+                    self._together = together = len(part) // 2
+                else:  # alone, each shows whether it is the one
+                    together, failure = 1, error
                 continue
             waiting = waiting[len(part) :]
             seconds = (time.perf_counter() - started) / len(part)
             for member, loss in zip(part, losses, strict=True):
                 self._record(member, epoch, batch, loss, seconds, on_step)
+        if failure is not None and self._training(epoch) == members:
+            _log.warning("these models cannot share a pass, and each goes alone: %s", failure)
+            self._together = 1
 
     def _record(
         self,
@@ -244,6 +262,8 @@ class _Training:
         on_step: Callable[[int, Progress], None],
     ) -> None:
         result = member.result
+        if result.error is not None:
+            return
         step = len(result.losses) + 1
         result.seconds += seconds
         try:
@@ -266,7 +286,7 @@ def _update(members: Sequence[_Member], batch: Batch, below: Stored | None) -> l
     losses = torch.stack([functional.cross_entropy(own, labels) for own in logits])
     losses.sum().backward()  # type: ignore[no-untyped-call]
     for member in members:
-        member.optimizer.step()
+        member.update()
     values: list[float] = losses.tolist()
     return values
 
