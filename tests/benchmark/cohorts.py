@@ -21,12 +21,13 @@ from products import Encoder
 class CohortVariant:
     """So many trials in one pass, all of one configuration, with starts of seeds 0, 1, …"""
 
-    def __init__(self, config: SweepConfig, members: int) -> None:
+    def __init__(self, config: SweepConfig, members: int, held_out: int = 0) -> None:
         self.config, self.members = config, members
         self.bench: Bench = open_bench(config, threads=1)
         length = config.train.max_length
         self.split = self.bench.encoded(self.bench.data.train, length)
-        self.held_out = self.bench.encoded(self.bench.data.validation, length)
+        whole = self.bench.encoded(self.bench.data.validation, length)
+        self.held_out = first_rows(whole, held_out or len(whole))
         self.below: Stored | None = None
         self.models = self._models(members)
 

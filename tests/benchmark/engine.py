@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--examples", type=int, default=640)
     parser.add_argument("--epochs", type=int, help="1 unless given; 3 with --cache")
+    parser.add_argument("--held-out", type=int, default=0, help="texts to score; all 1,008 unless given")
     parser.add_argument("--variants", nargs="+", default=[*OTHERS, *COHORTS], choices=[*OTHERS, *COHORTS])
     mode = parser.add_mutually_exclusive_group()
     for name in ("ablation", "cache", "profile"):
@@ -119,7 +120,8 @@ def _rounds(names: Iterable[str], options: argparse.Namespace) -> Rounds:
 
 
 def _arguments(options: argparse.Namespace) -> list[str]:
-    return ["--examples", str(options.examples), "--epochs", str(options.epochs)]
+    sizes = {"--examples": options.examples, "--epochs": options.epochs, "--held-out": options.held_out}
+    return [word for name, value in sizes.items() for word in (name, str(value))]
 
 
 def _one(name: str, options: argparse.Namespace) -> Figures:
@@ -132,7 +134,7 @@ def _one(name: str, options: argparse.Namespace) -> Figures:
     if name in OTHERS:
         from trainers import TrainerVariant
 
-        return _measured(TrainerVariant(name, _config((), options)))
+        return _measured(TrainerVariant(name, _config((), options), options.held_out))
     if name in COHORTS:
         cohort = _cohort((), options, COHORTS[name])
         return {**(figures := _measured(cohort)), **_reached(cohort, figures)}
@@ -158,7 +160,7 @@ def _config(overrides: Iterable[str], options: argparse.Namespace) -> "SweepConf
 def _cohort(overrides: Iterable[str], options: argparse.Namespace, members: int) -> "CohortVariant":
     from cohorts import CohortVariant
 
-    return CohortVariant(_config(overrides, options), members)
+    return CohortVariant(_config(overrides, options), members, options.held_out)
 
 
 def _measured(variant: "CohortVariant | TrainerVariant") -> Figures:

@@ -11,15 +11,15 @@ device has finished all its work at both ends of a reading. Reported are medians
     own_share         per cent: rate of the needed arithmetic (see products.py) in training, over the device's rate of
                       `F.linear` at the same shapes and as many rows
     best_share        the same over the highest of these rates
-    peak_mib          on a GPU what tensors take at most, on a CPU the process's resident memory
+    peak_mib          in the warm-up: on a GPU what tensors take at most, on a CPU the process's resident memory
 """
 
 import argparse
+import ctypes
 import platform
 import resource
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -76,26 +76,25 @@ def _compare(name: str, options: argparse.Namespace) -> None:
     device, encoder = torch.device(options.device), ENCODERS[name]
     backbone = _backbone(encoder, options.precision, options.attention, device)
     sizes = {ALONE: 1, **{f"cohort of {count}": count for count in options.cohorts}}
-    for count in sizes.values():
-        _trials(backbone, count, 1, device)
-    rates = {label: _rates(encoder, count, options.precision, device) for label, count in sizes.items()}
-    best = max(rate["mix"] for rate in rates.values())
+    peaks = {label: _peak_mib(backbone, count, device) for label, count in sizes.items()}
     rounds: Rounds = []
     for number in range(options.rounds):
         order = list(sizes) if number % 2 == 0 else list(reversed(sizes))
-        rounds.append({label: _trials(backbone, sizes[label], options.steps, device) for label in order})
-    for label, figures in ((label, figures) for found in rounds for label, figures in found.items()):
-        work = sizes[label] * options.steps * BATCH * encoder.training_flops(TOKENS)
-        reached = work / figures.pop("train_s")
-        figures |= {"own_share": 100 * reached / rates[label]["mix"], "best_share": 100 * reached / best}
+        rates = {label: _rates(encoder, sizes[label], options.precision, device) for label in order}
+        best = max(rate["mix"] for rate in rates.values())
+        found = {label: _trials(backbone, sizes[label], options.steps, device) for label in order}
+        for label, figures in found.items():
+            work = sizes[label] * options.steps * BATCH * encoder.training_flops(TOKENS)
+            reached = work / figures["train_s"] / 1e12
+            figures |= {"own_share": 100 * reached / rates[label]["mix"], "best_share": 100 * reached / best}
+            figures |= {**rates[label], "peak_mib": peaks[label]}
+        rounds.append(found)
     print(f"\n{name}: {encoder.layers} layers, hidden size {encoder.hidden}")
     print_table(rounds, list(sizes), ["trials_per_hour", "own_share", "best_share", "peak_mib"])
     print("within a round")
     print_ratios(rounds, [(label, ALONE) for label in sizes if label != ALONE], ["trials_per_hour", "peak_mib"])
     print(f"the device's rate of F.linear in {options.precision}, TFLOP/s")
-    print_table(
-        [{label: {k: v / 1e12 for k, v in rates[label].items()} for label in sizes}], list(sizes), [*rates[ALONE]]
-    )
+    print_table(rounds, list(sizes), list(rates[ALONE]))
 
 
 def _backbone(encoder: Encoder, precision: Precision, attention: Attention, device: torch.device) -> Backbone:
@@ -115,7 +114,9 @@ def _backbone(encoder: Encoder, precision: Precision, attention: Attention, devi
 
 
 def _rates(encoder: Encoder, count: int, precision: Precision, device: torch.device) -> Figures:
-    return linear_rates(encoder, count * BATCH * TOKENS, DTYPES[precision], device)
+    """TFLOP/s at the rows of a training batch of so many trials."""
+    rates = linear_rates(encoder, count * BATCH * TOKENS, DTYPES[precision], device)
+    return {shape: rate / 1e12 for shape, rate in rates.items()}
 
 
 def _texts(rows: int, vocabulary: int) -> Encoded:
@@ -131,16 +132,15 @@ def _trials(backbone: Backbone, count: int, steps: int, device: torch.device) ->
     models = [AdaptedModel(backbone, BottleneckSpec(WIDTH), CLASSES, seed=seed) for seed in range(count)]
     spec = TrainSpec(epochs=1, lr=1e-3, batch_size=BATCH)
     rows = BATCH * (4 if device.type == "cuda" else 1)  # as the product scores
-    with _peak(device) as peak:
-        started = _now(device)
-        trained = train_cohort(models, split, [spec] * count)
-        train_s = _now(device) - started
-        score_cohort(models, held_out, batch_size=rows, max_tokens=4096)
-        seconds = _now(device) - started
+    started = _now(device)
+    trained = train_cohort(models, split, [spec] * count)
+    train_s = _now(device) - started
+    score_cohort(models, held_out, batch_size=rows, max_tokens=4096)
+    seconds = _now(device) - started
     for result in trained:
         if result.error is not None:
             raise result.error
-    return {"trials_per_hour": 3600 * count / seconds, "train_s": train_s, "peak_mib": peak[0]}
+    return {"trials_per_hour": 3600 * count / seconds, "train_s": train_s}
 
 
 def _now(device: torch.device) -> float:
@@ -149,19 +149,17 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-@contextmanager
-def _peak(device: torch.device) -> Iterator[list[float]]:
-    """The peak memory in MiB while open, in a list that is filled at the end."""
-    peak: list[float] = []
+def _peak_mib(backbone: Backbone, count: int, device: torch.device) -> float:
+    """The peak memory of so many trials together, over the first steps that they warm up with."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        yield peak
-        peak.append(torch.cuda.max_memory_allocated(device) / 2**20)
-        return
-    with suppress(OSError):  # where the system cannot forget an earlier peak, it counts too
+        _trials(backbone, count, 2, device)
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    with suppress(OSError, AttributeError):  # where memory kept or an earlier peak cannot be forgotten, it counts too
+        ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
-    yield peak
-    peak.append(_resident_peak_kib() / 1024)
+    _trials(backbone, count, 2, device)
+    return _resident_peak_kib() / 1024
 
 
 def _resident_peak_kib() -> int:

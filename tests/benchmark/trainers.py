@@ -14,6 +14,7 @@ from adapter_sweep.engine.backbone import Backbone, pool
 from adapter_sweep.engine.batches import Encoded, encode_texts
 from adapter_sweep.engine.tasks import Split
 from adapter_sweep.trial import method_spec
+from cohorts import first_rows
 
 _TUNED: dict[str, Any] = {
     "bf16": True,
@@ -54,13 +55,14 @@ class TrainerVariant:
 
     members = 1
 
-    def __init__(self, name: str, config: SweepConfig) -> None:
+    def __init__(self, name: str, config: SweepConfig, held_out: int = 0) -> None:
         data = load_task(config)
         # The library's own precision and kernel: what a user has who measures nothing.
         sdpa = config.backbone.model_copy(update={"attention": "sdpa"})
         self.backbone = open_backbone(config.model_copy(update={"backbone": sdpa}), "fp32")
         self.name, self.config = name, config
-        self.split, self.held_out = (self._encoded(part) for part in (data.train, data.validation))
+        self.split, whole = (self._encoded(part) for part in (data.train, data.validation))
+        self.held_out = first_rows(whole, held_out or len(whole))
         torch.manual_seed(0)
         self._model = _Classifier(name, self.backbone, config, len(data.label_names))
         self._trainer: Any = None
