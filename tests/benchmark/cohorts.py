@@ -27,7 +27,7 @@ class CohortVariant:
         length = config.train.max_length
         self.split = self.bench.encoded(self.bench.data.train, length)
         whole = self.bench.encoded(self.bench.data.validation, length)
-        self.held_out = first_rows(whole, held_out or len(whole))
+        self.held_out = some_rows(whole, held_out or len(whole))
         self.below: Stored | None = None
         self.models = self._models(members)
 
@@ -40,8 +40,8 @@ class CohortVariant:
         """Two steps and one scoring batch, of models that are thrown away."""
         rows = self.config.train.batch_size
         models, spec = self._models(self.members, seed=1000), replace(train_spec(self.config), epochs=1)
-        train_cohort(models, first_rows(self.split, 2 * rows), [spec] * self.members)
-        self._score(models, first_rows(self.held_out, max(1, rows // self.members)))
+        train_cohort(models, some_rows(self.split, 2 * rows), [spec] * self.members)
+        self._score(models, some_rows(self.held_out, max(1, rows // self.members)))
 
     def train(self) -> None:
         """Train on the whole split, above what is stored where something is."""
@@ -82,9 +82,7 @@ class CohortVariant:
         """By arithmetic, since torch counts padding too; without padding the two must be equal."""
         texts = 4
         ids = tuple(self.split.ids[0] for _ in range(texts))
-        batch = next(
-            scoring_batches(replace(first_rows(self.split, texts), ids=ids), batch_size=texts, max_tokens=4096)
-        )
+        batch = next(scoring_batches(replace(some_rows(self.split, texts), ids=ids), batch_size=texts, max_tokens=4096))
         with FlopCounterMode(display=False) as counter:
             Cohort(self._models(1)).logits(batch).sum().backward()  # type: ignore[no-untyped-call]
         expected = encoder.total(map(len, ids), training=True)
@@ -92,7 +90,9 @@ class CohortVariant:
             raise SystemExit(f"torch counts {counter.get_total_flops()} FLOPs where the formula has {expected}")
 
 
-def first_rows(split: Encoded, count: int) -> Encoded:
-    """A split of the first rows."""
-    types = None if split.types is None else split.types[:count]
-    return replace(split, ids=split.ids[:count], labels=split.labels[:count], types=types)
+def some_rows(split: Encoded, count: int) -> Encoded:
+    """A split of so many rows, evenly spaced: the order of the rows may be that of their classes."""
+    rows = [k * len(split) // count for k in range(count)]
+    types = None if split.types is None else tuple(split.types[row] for row in rows)
+    ids, labels = tuple(split.ids[row] for row in rows), tuple(split.labels[row] for row in rows)
+    return replace(split, ids=ids, labels=labels, types=types)

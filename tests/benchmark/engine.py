@@ -24,8 +24,8 @@ import argparse
 import json
 import resource
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeVar
 
 from rounds import Figures, Rounds, apart, interleaved, print_machine, print_ratios, print_shares, print_table
 
@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 
 OTHERS = ("trainer", "tuned", "lora")
 COHORTS = {"ours": 1, "cohort4": 4, "cohort16": 16}
-RATES = ("train_per_cpu_s", "train_per_wall_s", "eval_per_s")
+RATES = ("train_per_cpu_s", "train_per_wall_s", "eval_per_cpu_s", "eval_per_wall_s")
 CACHED = {"head": ("method=head",), **{f"top:{k}": (f"method.layers=top:{k}",) for k in (1, 2, 3)}}
 WIDTH, LR, LENGTH = 48, 1e-3, 128
+T = TypeVar("T")
 
 
 def main() -> None:
@@ -168,20 +169,25 @@ def _measured(variant: "CohortVariant | TrainerVariant") -> Figures:
 
     torch.set_num_threads(1)
     variant.warm_up()
-    cpu, wall = time.process_time(), time.perf_counter()
-    variant.train()
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    started = time.perf_counter()
-    accuracy = variant.score()
-    seconds = time.perf_counter() - started
+    train_cpu, train_wall, _ = _timed(variant.train)
+    eval_cpu, eval_wall, accuracy = _timed(variant.score)
     trained = variant.members * len(variant.split) * variant.config.train.epochs
+    scored = variant.members * len(variant.held_out)
     return {
-        "train_per_cpu_s": trained / cpu,
-        "train_per_wall_s": trained / wall,
-        "eval_per_s": variant.members * len(variant.held_out) / seconds,
+        "train_per_cpu_s": trained / train_cpu,
+        "train_per_wall_s": trained / train_wall,
+        "eval_per_cpu_s": scored / eval_cpu,
+        "eval_per_wall_s": scored / eval_wall,
         "peak_mib": _peak_mib(),
         "accuracy": accuracy,
     }
+
+
+def _timed(call: Callable[[], T]) -> tuple[float, float, T]:
+    """CPU seconds, wall seconds and what the call gives."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    given = call()
+    return time.process_time() - cpu, time.perf_counter() - wall, given
 
 
 def _reached(cohort: "CohortVariant", figures: Figures) -> Figures:
@@ -193,7 +199,7 @@ def _reached(cohort: "CohortVariant", figures: Figures) -> Figures:
     return {
         "bf16": float(cohort.bench.backbone.precision == "bf16"),
         "train_gflops": training * figures["train_per_wall_s"] / 1e9,
-        "eval_gflops": scoring * figures["eval_per_s"] / 1e9,
+        "eval_gflops": scoring * figures["eval_per_wall_s"] / 1e9,
     }
 
 
@@ -216,16 +222,13 @@ def _products(options: argparse.Namespace) -> Figures:
 def _cached(cohort: "CohortVariant", *, kept: bool) -> Figures:
     """Training with the hidden states below the lowest trained layer kept, or computed in each step."""
     cohort.warm_up()
-    started = time.perf_counter()
+    capture = 0.0
     if kept:
         layer = cohort.models[0].lowest_trained_layer
-        cohort.below = cohort.bench.below(cohort.split, layer, cohort.config)
+        _, capture, cohort.below = _timed(lambda: cohort.bench.below(cohort.split, layer, cohort.config))
         if cohort.below is None:
             raise SystemExit("nothing was kept")
-    capture = time.perf_counter() - started
-    started = time.perf_counter()
-    cohort.train()
-    seconds = time.perf_counter() - started
+    _, seconds, _ = _timed(cohort.train)
     peak = _peak_mib()
     return {"train_s": seconds, "capture_s": capture, "peak_mib": peak, "accuracy": cohort.score()}
 

@@ -52,30 +52,30 @@ def print_machine() -> None:
 
 def print_table(rounds: Rounds, names: Sequence[str], columns: Sequence[str]) -> None:
     """A row for each name and a column for each figure: median [min max]; `-` where a name has no such figure."""
-    print(f"{'':18}" + "".join(f"{column:>26}" for column in columns))
+    print(f"{'':28}" + "".join(f"{column:>26}" for column in columns))
     for name in names:
         cells = [
             spread([r[name][column] for r in rounds]) if all(column in r[name] for r in rounds) else "-"
             for column in columns
         ]
-        print(f"{name:18}" + "".join(f"{cell:>26}" for cell in cells))
+        print(f"{name:28}" + "".join(f"{cell:>26}" for cell in cells))
 
 
 def print_ratios(rounds: Rounds, pairs: Sequence[tuple[str, str]], columns: Sequence[str]) -> None:
     """A row for each pair: the first over the second within each round."""
-    print(f"{'':30}" + "".join(f"{column:>26}" for column in columns))
+    print(f"{'':34}" + "".join(f"{column:>26}" for column in columns))
     for over, under in pairs:
         cells = [spread([r[over][column] / r[under][column] for r in rounds]) for column in columns]
-        print(f"{f'{over} / {under}':30}" + "".join(f"{cell:>26}" for cell in cells))
+        print(f"{f'{over} / {under}':34}" + "".join(f"{cell:>26}" for cell in cells))
 
 
 def print_shares(rounds: Rounds, names: Sequence[str], share: Callable[[dict[str, Figures], str], Figures]) -> None:
     """A row for each name: what `share` makes of a round for it, in per cent."""
     columns = list(share(rounds[0], names[0]))
-    print(f"{'':18}" + "".join(f"{column:>26}" for column in columns))
+    print(f"{'':28}" + "".join(f"{column:>26}" for column in columns))
     for name in names:
         found = [share(r, name) for r in rounds]
-        print(f"{name:18}" + "".join(f"{spread([100 * f[column] for f in found]):>26}" for column in columns))
+        print(f"{name:28}" + "".join(f"{spread([100 * f[column] for f in found]):>26}" for column in columns))
 
 
 def spread(values: Sequence[float]) -> str:

@@ -14,7 +14,7 @@ from adapter_sweep.engine.backbone import Backbone, pool
 from adapter_sweep.engine.batches import Encoded, encode_texts
 from adapter_sweep.engine.tasks import Split
 from adapter_sweep.trial import method_spec
-from cohorts import first_rows
+from cohorts import some_rows
 
 _TUNED: dict[str, Any] = {
     "bf16": True,
@@ -62,7 +62,7 @@ class TrainerVariant:
         self.backbone = open_backbone(config.model_copy(update={"backbone": sdpa}), "fp32")
         self.name, self.config = name, config
         self.split, whole = (self._encoded(part) for part in (data.train, data.validation))
-        self.held_out = first_rows(whole, held_out or len(whole))
+        self.held_out = some_rows(whole, held_out or len(whole))
         torch.manual_seed(0)
         self._model = _Classifier(name, self.backbone, config, len(data.label_names))
         self._trainer: Any = None
