@@ -1,4 +1,8 @@
-"""The engine's techniques, and the engine without each of them, by patches: the product has no such switches."""
+"""The engine's techniques, and the engine without each of them, by patches: the product has no such switches.
+
+Precision and attention are chosen by measurement; where the choice is already what would be put in their place, their
+two sides are the same.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
