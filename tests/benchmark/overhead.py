@@ -32,7 +32,7 @@ from adapter_sweep.records import METRIC_HELP, TrialState
 from adapter_sweep.study.facts import PREFIX
 from adapter_sweep.study.ledger import CURVES_FILE, Ledger, storage_url
 from adapter_sweep.tracking import Tracker, content
-from adapter_sweep.trial import architecture_key, bottleneck_spec
+from adapter_sweep.trial import architecture_key, method_spec
 from tiny_bert import save_tiny_bert
 from toy_bench import toy_bench, toy_config, toy_values
 
@@ -158,8 +158,8 @@ class _Study:
             config = toy_config(
                 Path(self.values["backbone"]["path"]), **{k.replace(".", "__"): v for k, v in trial.params.items()}
             )
-            params = count_params(bench.backbone.layout, bottleneck_spec(config), 2)
-            model = AdaptedModel(bench.backbone, bottleneck_spec(config), 2, seed=0)
+            params = count_params(bench.backbone.layout, method_spec(config), 2)
+            model = AdaptedModel(bench.backbone, method_spec(config), 2, seed=0)
             guards.check_param_count(model, params)
             key = architecture_key(config, bench)
             if ledger.latency(key) is None:
