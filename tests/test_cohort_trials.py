@@ -277,7 +277,8 @@ def test_a_trial_that_cannot_be_saved_ends_alone(studio: Studio) -> None:
     ],
 )
 def test_how_many_trials_train_together(tiny_bert: Path, params: dict[str, Any], expected: int) -> None:
-    assert cohort_size(toy_config(tiny_bert, **params), toy_bench(tiny_bert)) == expected
+    config = toy_config(tiny_bert, **{"train__cohort": "auto", **params})
+    assert cohort_size(config, toy_bench(tiny_bert)) == expected
 
 
 def test_no_more_than_free_memory_takes_by_the_largest_of_the_search_space(
@@ -295,7 +296,7 @@ def test_no_more_than_free_memory_takes_by_the_largest_of_the_search_space(
 
     def size(free: int, **params: Any) -> int:
         monkeypatch.setattr(memory_module, "available_bytes", lambda _: free)
-        return cohort_size(toy_config(tiny_bert, study__n_trials=40, **params), bench)
+        return cohort_size(toy_config(tiny_bert, study__n_trials=40, train__cohort="auto", **params), bench)
 
     assert size(10**9) == 4
     assert size(10**5) == 1

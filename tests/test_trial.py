@@ -15,7 +15,7 @@ from adapter_sweep.cohort import run_trial
 from adapter_sweep.engine.adapters import AdaptedModel, HeadSpec
 from adapter_sweep.engine.backbone import Backbone
 from adapter_sweep.engine.saving import load_adapted
-from adapter_sweep.engine.training import Scores, score, score_cohort
+from adapter_sweep.engine.scoring import Scores, score, score_cohort
 from adapter_sweep.errors import GuardError, UserInputError
 from adapter_sweep.records import METRIC_HELP, TrialState
 from adapter_sweep.trial import Outcome

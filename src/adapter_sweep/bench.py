@@ -14,7 +14,6 @@ from adapter_sweep.config import SweepConfig
 from adapter_sweep.config.schema import BottleneckMethod, BuiltinTask, HubBackbone, HubTask, LocalBackbone, LocalTask
 from adapter_sweep.engine import assets
 from adapter_sweep.engine.activations import Activations, Stored
-from adapter_sweep.engine.allocator import keep_freed_memory
 from adapter_sweep.engine.attention import choose_attention, typical_batch
 from adapter_sweep.engine.backbone import Backbone, Precision, load_backbone
 from adapter_sweep.engine.batches import Encoded, encode_texts
@@ -163,7 +162,6 @@ def open_bench(config: SweepConfig, *, threads: int | None = None) -> Bench:
     device = _device(config.train.device)
     threads = config.train.threads or threads or physical_cores()
     torch.set_num_threads(threads)
-    keep_freed_memory()
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")  # TensorFloat-32 for what is computed in float32
     data = load_task(config)

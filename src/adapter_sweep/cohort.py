@@ -17,7 +17,8 @@ from adapter_sweep.engine.batches import epoch_batches
 from adapter_sweep.engine.latency import training_step
 from adapter_sweep.engine.memory import cohort_bound, free_memory
 from adapter_sweep.engine.saving import save_adapted
-from adapter_sweep.engine.training import Progress, Scores, Training, score_cohort, train_cohort
+from adapter_sweep.engine.scoring import Scores, score_cohort
+from adapter_sweep.engine.training import Progress, Training, train_cohort
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import TrialState
 from adapter_sweep.trial import LatencyTable, Outcome, Prepared, TrialWatcher, method_spec, prepare_trial

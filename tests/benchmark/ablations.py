@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adapter_sweep import bench
 from adapter_sweep.engine import adapters, batches, training
 
 
@@ -106,8 +105,5 @@ ABLATIONS: dict[str, Ablation] = {
         partial(patch.object, adapters._TrainedNorm, "forward", _norm_in_float32),
     ),
     "flat-adamw": Ablation("AdamW on each tensor", (), partial(patch.object, training, "FlatAdamW", _PerTensorAdamW)),
-    "kept-memory": Ablation(
-        "the allocator's defaults", (), partial(patch.object, bench, "keep_freed_memory", lambda: None)
-    ),
     "batch-32": Ablation("batches of 8, a Trainer's default", ("train.batch_size=8",)),
 }

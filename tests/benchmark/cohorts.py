@@ -13,7 +13,8 @@ from adapter_sweep.engine.adapters import AdaptedModel
 from adapter_sweep.engine.attention import typical_batch
 from adapter_sweep.engine.batches import Encoded, scoring_batches
 from adapter_sweep.engine.cohort import Cohort
-from adapter_sweep.engine.training import score_cohort, train_cohort
+from adapter_sweep.engine.scoring import score_cohort
+from adapter_sweep.engine.training import train_cohort
 from adapter_sweep.trial import method_spec, train_spec
 from products import Encoder
 

@@ -27,10 +27,10 @@ import transformers
 from transformers import BertConfig, BertModel
 
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
-from adapter_sweep.engine.allocator import keep_freed_memory
 from adapter_sweep.engine.backbone import DTYPES, Attention, Backbone, Precision, wrap_backbone
 from adapter_sweep.engine.batches import Encoded
-from adapter_sweep.engine.training import TrainSpec, score_cohort, train_cohort
+from adapter_sweep.engine.scoring import score_cohort
+from adapter_sweep.engine.training import TrainSpec, train_cohort
 from products import Encoder, linear_rates
 from rounds import Figures, Rounds, print_ratios, print_table
 
@@ -64,7 +64,6 @@ def main() -> None:
     else:
         name = f"{platform.machine()} processor, 1 thread"
         torch.set_num_threads(1)
-        keep_freed_memory()
     print(f"{name}, torch {torch.__version__}, transformers {transformers.__version__}")
     print(f"{options.precision} backbone, {options.attention} attention, batches of {BATCH} x {TOKENS} tokens")
     print(f"{options.steps} steps a trial, {options.rounds} rounds: median [min max]")

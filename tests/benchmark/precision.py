@@ -21,8 +21,9 @@ from adapter_sweep.engine.attention import choose_attention, typical_batch
 from adapter_sweep.engine.backbone import Backbone, Precision, load_backbone
 from adapter_sweep.engine.batches import encode_texts
 from adapter_sweep.engine.metrics import load_metric
+from adapter_sweep.engine.scoring import score
 from adapter_sweep.engine.tasks import load_builtin
-from adapter_sweep.engine.training import TrainSpec, score, train
+from adapter_sweep.engine.training import TrainSpec, train
 from adapter_sweep.provenance import cpu_name
 
 PRECISIONS: tuple[Precision, ...] = ("bf16", "fp32")

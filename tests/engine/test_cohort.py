@@ -14,7 +14,8 @@ from adapter_sweep.engine.backbone import Backbone, fingerprint
 from adapter_sweep.engine.batches import Batch, scoring_batches
 from adapter_sweep.engine.cohort import Cohort
 from adapter_sweep.engine.optimizer import FlatAdamW
-from adapter_sweep.engine.training import Training, TrainSpec, score_cohort, train_cohort
+from adapter_sweep.engine.scoring import score_cohort
+from adapter_sweep.engine.training import Training, TrainSpec, train_cohort
 from adapter_sweep.errors import GuardError
 
 BACKBONES: dict[str, Callable[[], Backbone]] = {

@@ -6,7 +6,8 @@ from torch import nn
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
 from adapter_sweep.engine.backbone import fingerprint
 from adapter_sweep.engine.batches import Encoded
-from adapter_sweep.engine.training import Progress, TrainSpec, score, train, warmup_then_decay
+from adapter_sweep.engine.scoring import score
+from adapter_sweep.engine.training import Progress, TrainSpec, train, warmup_then_decay
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Training and scoring a cohort of adapted models: a plain loop, the same on every run of the same seeds."""
+"""Training a cohort of adapted models: a plain loop, the same on every run of the same seeds."""
 
 import logging
 import math
@@ -8,19 +8,18 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from adapter_sweep.engine.activations import Stored
 from adapter_sweep.engine.adapters import AdaptedModel
-from adapter_sweep.engine.batches import Batch, Encoded, count_batches, epoch_batches, scoring_batches
+from adapter_sweep.engine.batches import Batch, Encoded, count_batches, epoch_batches
 from adapter_sweep.engine.cohort import Cohort
 from adapter_sweep.engine.guards import check_finite_loss
 from adapter_sweep.engine.latency import training_step
 from adapter_sweep.engine.memory import free_memory, is_out_of_memory
 from adapter_sweep.engine.optimizer import FlatAdamW
 
-__all__ = ["Order", "Progress", "Scores", "TrainSpec", "Training", "score", "score_cohort", "train", "train_cohort"]
+__all__ = ["Order", "Progress", "TrainSpec", "Training", "train", "train_cohort"]
 
 _log = logging.getLogger(__name__)
 
@@ -86,14 +85,6 @@ class Training:
     epoch_losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
     error: Exception | None = None
-
-
-@dataclass(frozen=True)
-class Scores:
-    """One pass over a split: the predicted class of each row, in the split's order, and the wall seconds."""
-
-    predictions: tuple[int, ...]
-    seconds: float
 
 
 def train(
@@ -230,10 +221,11 @@ class _Training:
         together, failure = self._together, None
         while waiting:
             part = waiting[:together]
-            started = time.perf_counter()
             try:
                 with training_step():
+                    started = time.perf_counter()  # here: waiting for another process's reading is not training
                     losses = _update(part, batch, self._below)
+                    seconds = (time.perf_counter() - started) / len(part)
             except Exception as error:
                 free_memory(error)
                 if len(part) == 1:
@@ -245,7 +237,6 @@ class _Training:
                     together, failure = 1, error
                 continue
             waiting = waiting[len(part) :]
-            seconds = (time.perf_counter() - started) / len(part)
             for member, loss in zip(part, losses, strict=True):
                 self._record(member, epoch, batch, loss, seconds, on_step)
         if failure is not None and self._training(epoch) == members:
@@ -289,35 +280,6 @@ def _update(members: Sequence[_Member], batch: Batch, below: Stored | None) -> l
         member.update()
     values: list[float] = losses.tolist()
     return values
-
-
-def score(
-    model: AdaptedModel, split: Encoded, *, batch_size: int, max_tokens: int, below: Stored | None = None
-) -> Scores:
-    """Predict the class of every row of a split."""
-    return score_cohort([model], split, batch_size=batch_size, max_tokens=max_tokens, below=below)[0]
-
-
-@torch.inference_mode()
-def score_cohort(
-    models: Sequence[AdaptedModel], split: Encoded, *, batch_size: int, max_tokens: int, below: Stored | None = None
-) -> list[Scores]:
-    """Predict the class of every row of a split with each model; the bounds are of a pass, all models counted.
-
-    Returns:
-        Each model's scores; `seconds` is its equal share.
-    """
-    started = time.perf_counter()
-    cohort = Cohort(models)
-    count = len(models)
-    predictions = torch.full((count, len(split)), -1)
-    bounds = {"batch_size": max(1, batch_size // count), "max_tokens": max(1, max_tokens // count)}
-    for batch in scoring_batches(split, **bounds):
-        with training_step():
-            classes: Tensor = cohort.logits(batch, below).argmax(dim=-1)
-        predictions[:, list(batch.rows)] = classes.cpu()
-    seconds = (time.perf_counter() - started) / count
-    return [Scores(tuple(own), seconds) for own in predictions.tolist()]
 
 
 def warmup_then_decay(steps: int, warmup_fraction: float) -> Callable[[int], float]:
