@@ -1,6 +1,7 @@
 """A backbone and a task small enough to sweep in seconds, and the command as a user types it."""
 
 import itertools
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,9 @@ from adapter_sweep.cli import _status
 from tiny_bert import BAD, GOOD, HOW, THINGS, save_tiny_bert
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every command they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
