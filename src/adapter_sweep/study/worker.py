@@ -109,9 +109,10 @@ class _Interrupts:
         self._pending = False
 
     def install(self) -> None:
-        """Listen, and take the signals that came before."""
+        """Listen, and take the signals that came before; what the user's shell has a command ignore stays ignored."""
         for number in _SIGNALS:
-            signal.signal(number, self._interrupt)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._interrupt)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def ignore(self) -> None:

@@ -152,7 +152,7 @@ class _Crew:
 
     def interrupt(self) -> None:
         self._stopping = True
-        self._signal(signal.SIGINT)
+        self._signal(signal.SIGTERM)  # not SIGINT, which a shell may have all of them ignore
 
     def kill(self) -> None:
         self._stopping = True
