@@ -43,6 +43,7 @@ def main() -> None:
     composed = compose(
         [
             *("task=movies", f"task.max_train_examples={options.examples}", "train.epochs=1", "train.threads=1"),
+            "train.cohort=1",  # else the first worker to ask would take them all
             *("method.width=48", "train.lr=tag(log,interval(3e-4,3e-3))", "study.sampler=random"),
             *("latency.pairs=5", "latency.batch_pairs=5", "latency.warmup_seconds=0"),
         ]
