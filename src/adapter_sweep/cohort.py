@@ -25,8 +25,8 @@ from adapter_sweep.trial import LatencyTable, Outcome, Prepared, TrialWatcher, m
 
 __all__ = ["Ready", "cohort_size", "run_trial", "train_trials"]
 
-# More at once only takes memory. On a CPU even this many bring little (tests/benchmark/engine.py: 1.0 to 1.05 times one
-# trial's rate); on a GPU, where small models leave multiprocessors idle, the bound is what published packings use.
+# More at once only takes memory. On a CPU even this many bring little: tests/benchmark/engine.py shows 1.02 times one
+# trial's rate. The GPU's bound has not been measured.
 _MOST = {"cpu": 4, "cuda": 32}
 _LEARNING_SAMPLERS = ("tpe", "nsga2", "gp")
 
