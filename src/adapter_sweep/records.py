@@ -12,6 +12,8 @@ from typing import Literal
 
 __all__ = [
     "METRIC_HELP",
+    "Confirmation",
+    "ConfirmedRun",
     "Direction",
     "ParamValue",
     "StudyView",
@@ -67,6 +69,8 @@ METRIC_HELP: dict[str, str] = {
     "train_loss": "training loss of the last epoch, mean over examples",
     "identity_gap": "relative change of the hidden states by the adapters before training",
     "eval_examples": "examples scored",
+    "test_accuracy": "the task's primary metric on the test split, which only confirmation reads",
+    "test_examples": "examples of the test split scored",
 }
 
 
@@ -103,6 +107,50 @@ class TrialView:
 
 
 @dataclass(frozen=True)
+class ConfirmedRun:
+    """A finalist's configuration, trained on a fresh seed and scored once on the test split.
+
+    Attributes:
+        configuration: which finalist: the trial's number in this study, or `STUDY:NUMBER` for one of another study.
+        trial: the trial in this study that has this configuration; None where it comes from another study.
+        params: the swept parameters under their Hydra keys.
+        seed: `train.seed` of this run.
+        metrics: the record: costs, `test_accuracy`, `test_examples`, `train_loss`, …; empty unless complete.
+        predictions: the predicted class of every test row, in the split's order; empty unless complete.
+        reason: why it failed; None otherwise.
+    """
+
+    configuration: str
+    trial: int | None
+    params: Mapping[str, ParamValue]
+    seed: int
+    state: TrialState
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    predictions: tuple[int, ...] = ()
+    reason: str | None = None
+    mlflow_run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What confirming a study's finalists on the test split left behind.
+
+    Attributes:
+        metric: the task's primary metric: `accuracy` or `macro_f1`.
+        labels: the true class of every test row.
+        seeds: the fresh seeds, none of which the search has used.
+        runs: every finalist on every seed, so far.
+        anchors: reference points beside the finalists, label -> predicted class of every test row.
+    """
+
+    metric: str
+    labels: tuple[int, ...]
+    seeds: tuple[int, ...]
+    runs: tuple[ConfirmedRun, ...]
+    anchors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class StudyView:
     """One study as the ledger holds it.
 
@@ -114,6 +162,9 @@ class StudyView:
         provenance: code version, package versions, fingerprints, device, threads of the newest `run`.
         anchors: reference points beside the trials, label -> recorded numbers (e.g. the majority class).
         mlflow_run_id: the parent run, once there is one.
+        confirmation: the finalists on the test split, once they were confirmed.
+        importance: objective -> Hydra key -> share of the objective's variance over the trials that the parameter
+            explains; empty where it was not computed.
     """
 
     name: str
@@ -126,6 +177,8 @@ class StudyView:
     provenance: Mapping[str, str] = field(default_factory=dict)
     anchors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     mlflow_run_id: str | None = None
+    confirmation: Confirmation | None = None
+    importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def counted(self) -> list[TrialView]:
         """The trials that use up one of `n_trials`, by number."""
