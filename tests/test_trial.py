@@ -21,6 +21,8 @@ from adapter_sweep.records import METRIC_HELP, TrialState
 from adapter_sweep.trial import Outcome
 from toy_bench import Table, Watch, toy_bench, toy_config, toy_data, undisturbed
 
+CONFIRMED = ("test_accuracy", "test_examples")
+
 
 class Studio:
     """Runs trials on one bench and one latency table, each in a folder of its own."""
@@ -55,7 +57,7 @@ def studio(tiny_bert: Path, tmp_path: Path) -> Studio:
 def test_a_complete_trial_leaves_its_whole_record(studio: Studio) -> None:
     outcome = studio.run()
     assert (outcome.state, outcome.reason, outcome.constraints) == (TrialState.COMPLETE, None, {})
-    assert set(outcome.metrics) == set(METRIC_HELP) - {"macro_f1"}
+    assert set(outcome.metrics) == set(METRIC_HELP) - {"macro_f1", *CONFIRMED}
     assert all(math.isfinite(value) for value in outcome.metrics.values())
     assert outcome.metrics["eval_examples"] == 16
     # Two layers, both sites, hidden size 32, width 4; two layer norms a layer; two classes.
@@ -70,6 +72,13 @@ def test_a_complete_trial_leaves_its_whole_record(studio: Studio) -> None:
     ]
     assert [p.step for p in studio.watch.steps] == steps
     assert studio.watch.stages == ["measuring latency", "training", "scoring", "scoring", "saving"]
+
+
+def test_the_split_may_be_scored_after_the_last_epoch_alone(studio: Studio) -> None:
+    outcome, every = studio.run(train__score_epochs="last"), studio.run()
+    assert outcome.metrics["accuracy"] == every.metrics["accuracy"]
+    assert outcome.curves["accuracy"] == every.curves["accuracy"][-1:]
+    assert studio.watch.stages.count("scoring") == 1 + 2
 
 
 def test_a_metric_of_another_name_is_recorded_under_both(studio: Studio) -> None:
@@ -96,7 +105,7 @@ def test_layers_that_the_backbone_does_not_have_are_refused(studio: Studio) -> N
 def test_a_head_alone_is_costed_trained_and_kept_as_any_method(studio: Studio) -> None:
     outcome = studio.run(method={"kind": "head"})
     assert outcome.state is TrialState.COMPLETE
-    assert set(outcome.metrics) == set(METRIC_HELP) - {"macro_f1"}
+    assert set(outcome.metrics) == set(METRIC_HELP) - {"macro_f1", *CONFIRMED}
     assert (outcome.metrics["trainable_params"], outcome.metrics["adapter_params"]) == (33 * 2, 0)
     assert outcome.metrics["identity_gap"] == 0
     assert outcome.weights is not None

@@ -110,7 +110,9 @@ def _largest(config: SweepConfig, key: str, value: int) -> int:
 
 
 def train_trials(trials: Sequence[Ready], bench: Bench) -> list[Outcome | Exception]:
-    """Train trials of one `pass_key` together, score each on the validation split after every epoch, and save them.
+    """Train trials of one `pass_key` together, score each on the validation split, and save them.
+
+    Each is scored after its last epoch, and after every one where `train.score_epochs` is `all`.
 
     Returns:
         How each ended: complete, or what ended it, which is its own end only.
@@ -211,7 +213,10 @@ class _Trials:
         return record.error is None
 
     def _score(self, epoch: int, trained: dict[int, Training], below: Stored | None) -> None:
-        """Score the trials that are in training, after an epoch."""
+        """Score those of the trials in training that are to be scored after this epoch."""
+        trained = {position: training for position, training in trained.items() if self._is_scored(position, epoch)}
+        if not trained:
+            return
         for position in trained:
             self._trials[position].watch.stage("scoring")
         scored = self._scores([self._trials[position].trial.model for position in trained], below)
@@ -229,6 +234,10 @@ class _Trials:
             record.accuracies.append((len(training.losses), accuracy))
             record.metrics["eval_seconds"] = scores.seconds
             ready.watch.epoch(epoch, ready.trial.spec.epochs, training.epoch_losses[-1], accuracy)
+
+    def _is_scored(self, position: int, epoch: int) -> bool:
+        trial = self._trials[position].trial
+        return trial.config.train.score_epochs == "all" or epoch == trial.spec.epochs
 
     def _scores(self, models: Sequence[AdaptedModel], below: Stored | None) -> list[Scores | Exception]:
         """Each model's scores on the validation split, or what its scoring fails of alone."""

@@ -33,6 +33,9 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=640)
     parser.add_argument("--readings", type=int, default=5)
     options = parser.parse_args()
+    from adapter_sweep.study.starting import prepare_workers
+
+    prepare_workers()  # as the command does
     import torch
 
     from adapter_sweep.bench import open_bench
@@ -76,7 +79,7 @@ def _latency(composed: "Composed", bench: "Bench", readings: int) -> None:
     from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
     from adapter_sweep.engine.latency import LatencySpec, measure
 
-    spec = LatencySpec(tokens=32, batch_size=8, pairs=60, batch_pairs=20, warmup_seconds=1.0, threads=1)
+    spec = LatencySpec(tokens=32, batch_size=8, pairs=60, batch_pairs=10, warmup_seconds=1.0, threads=1)
     model = AdaptedModel(bench.backbone, BottleneckSpec(48), 2, seed=0)
     alone: list[Reading] = []
     beside: list[Reading] = []

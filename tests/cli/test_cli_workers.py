@@ -29,12 +29,20 @@ def view(folder: Path) -> StudyView:
 
 
 def workers_of(pid: int) -> list[int]:
-    """The worker processes of a command."""
+    """The worker processes of a command: children of the process that it forks them from."""
+    return [
+        worker
+        for child in children(pid)
+        if b"forkserver" in Path(f"/proc/{child}/cmdline").read_bytes()
+        for worker in children(child)
+    ]
+
+
+def children(pid: int) -> list[int]:
     try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def gone(pid: int) -> bool:
@@ -96,7 +104,7 @@ def test_two_workers_run_the_study_exactly(cli: Cli, tiny_settings: list[str], t
 
 
 def test_a_killed_worker_is_told_and_its_trial_run_again(tiny_settings: list[str], tmp_path: Path) -> None:
-    with running(tmp_path, [*tiny_settings, "train.epochs=40", "study.n_trials=3"]) as process:
+    with running(tmp_path, [*tiny_settings, "train.epochs=200", "study.n_trials=3"]) as process:
         os.kill(workers_of(process.pid)[0], signal.SIGKILL)
         out, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, errors) == (0, "")
@@ -109,9 +117,11 @@ def test_a_killed_worker_is_told_and_its_trial_run_again(tiny_settings: list[str
 
 
 def test_when_all_workers_died_the_same_command_continues(cli: Cli, tiny_settings: list[str], tmp_path: Path) -> None:
-    settings = [*tiny_settings, "train.epochs=40", "study.n_trials=2"]
+    settings = [*tiny_settings, "train.epochs=200", "study.n_trials=2"]
     with running(tmp_path, settings) as process:
-        for worker in workers_of(process.pid):
+        workers = workers_of(process.pid)
+        assert len(workers) == 2
+        for worker in workers:
             os.kill(worker, signal.SIGKILL)
         _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
@@ -163,10 +173,11 @@ def test_an_interrupt_while_workers_start(tiny_settings: list[str], tmp_path: Pa
 
 def test_workers_end_with_their_parent(tiny_settings: list[str], tmp_path: Path) -> None:
     with running(tmp_path, [*tiny_settings, "train.epochs=500", "study.n_trials=3"]) as process:
-        workers = workers_of(process.pid)
+        started = [*workers_of(process.pid), *children(process.pid)]
+        assert len(started) >= 3  # two workers, and the process that they are forked from
         process.kill()
         process.wait()
-        wait_for(lambda: all(gone(worker) for worker in workers))
+        wait_for(lambda: all(gone(pid) for pid in started))
     trials = view(tmp_path).trials
     assert [(trial.state, trial.reason) for trial in trials] == [
         (TrialState.INTERRUPTED, "interrupted by the user")

@@ -56,9 +56,12 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     assert order(1, 0) != order(2, 0)
 
 
-def test_texts_of_similar_length_share_a_batch() -> None:
-    split = Encoded(tuple((1,) * (1 + i % 30) for i in range(600)), (0,) * 600, 0)
+# A whole number of pools of 50 batches, less than one, and a little more than one.
+@pytest.mark.parametrize("rows", [2000, 600, 1080])
+def test_texts_of_similar_length_share_a_batch(rows: int) -> None:
+    split = Encoded(tuple((1,) * (1 + i % 30) for i in range(rows)), (0,) * rows, 0)
     batches = list(epoch_batches(split, batch_size=20, max_tokens=10_000, seed=0, epoch=0))
+    assert len(batches) == rows // 20
     padding = sum(int((1 - b.attention_mask).sum()) for b in batches) / sum(b.input_ids.numel() for b in batches)
     assert padding < 0.05  # in random batches of these texts it is about 0.47
 

@@ -1,7 +1,9 @@
 """The shell. The only place that wires the layers below; heavy imports wait until a command needs them."""
 
+import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +15,7 @@ from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 
 if TYPE_CHECKING:
+    from adapter_sweep.config import SweepConfig
     from adapter_sweep.config.compose import Composed
 
 __all__ = ["app", "main"]
@@ -36,6 +39,7 @@ ConfigDir = Annotated[
 def run(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     """Start a sweep, or continue it up to its number of trials. Alone it runs sweep=quickstart."""
     composed = _compose(overrides, config_dir, default_sweep="quickstart").for_sweep()
+    _prepare_workers(composed.config)
     from adapter_sweep.cli.sweep import run_sweep
 
     run_sweep(composed)
@@ -102,6 +106,15 @@ def _compose(overrides: list[str] | None, config_dir: Path | None, default_sweep
     return compose(overrides or [], config_dir=config_dir, default_sweep=default_sweep)
 
 
+def _prepare_workers(config: "SweepConfig") -> None:
+    """Let workers import what they need while this process does: each takes seconds for it."""
+    from adapter_sweep.provenance import physical_cores
+    from adapter_sweep.study.starting import prepare_workers
+
+    if config.workers.count != 1 and physical_cores() > 1:
+        prepare_workers()
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"adapter-sweep {__version__}")
@@ -118,7 +131,13 @@ def _root(
 def main() -> None:
     """Run the command line and exit: 0 done, 2 the input is wrong, 1 something else failed, 130 interrupted."""
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(_status())
+    status = _status()
+    if status and threading.active_count() > 1:
+        # A thread in the middle of torch's work would abort an interpreter that ends, with a status of its own.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -14,8 +14,8 @@ __all__ = ["definition", "reproducing", "shareable", "study_name"]
 # What a trial's result does not depend on: it is no part of a study's definition or of a trial's command.
 _AROUND = ("study", "results_dir", "tracking", "workers")
 
-# Keys of `train` that decide how fast it trains, not what comes out.
-_EFFORT = ("threads", "cohort", "cache_gb")
+# Keys of `train` that decide how fast it trains and what is watched, not what comes out.
+_EFFORT = ("threads", "cohort", "cache_gb", "score_epochs")
 
 
 def study_name(composed: Composed, prefix: str = "") -> str:

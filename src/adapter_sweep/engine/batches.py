@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerBase
 
 __all__ = ["Batch", "Encoded", "collate", "count_batches", "encode_texts", "epoch_batches", "scoring_batches"]
 
-# How many batches' worth of rows are sorted by length together: more saves padding, fewer mixes better.
-_POOL_BATCHES = 32
+# About how many batches' worth of rows are sorted by length together: more saves padding, fewer mixes better.
+_POOL_BATCHES = 50
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,9 @@ def _epoch_groups(
     """The rows of each of an epoch's batches, shortest texts first within a pool, and the generator as they left it."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     order = torch.randperm(len(split), generator=generator).tolist()
-    pool = batch_size * _POOL_BATCHES
+    whole = -(-len(order) // batch_size)
+    # Of about equal size: a small last pool would be sorted coarsely, and pad much.
+    pool = batch_size * max(1, -(-whole // max(1, round(whole / _POOL_BATCHES))))
     groups: list[list[int]] = []
     for start in range(0, len(order), pool):
         # Python's sort is stable, so rows of equal length stay in their random order.

@@ -10,7 +10,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ class LatencySpec:
         batch_size: examples in the throughput batch.
         pairs: paired readings, adapted and frozen, at batch 1.
         batch_pairs: the same at the throughput batch.
-        warmup_seconds: the longest to warm up before the readings; it ends sooner when readings are steady.
+        warmup_seconds: the longest to warm up in all; it ends sooner when readings are steady.
         threads: CPU threads during a reading.
     """
 
@@ -114,8 +114,7 @@ def _read(model: AdaptedModel, spec: LatencySpec, batch_size: int, pairs: int, s
         with model.attached():
             return _time(forward, device)
 
-    for call in (adapted, frozen):
-        _warm_up(call, spec.warmup_seconds / 2)
+    _warm_up((adapted, frozen), spec.warmup_seconds / 2)  # the other half is the other batch shape's
     ours, theirs, again = _in_turn(adapted, frozen, pairs)
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     low, high = _bootstrap_median(ratios, generator)
@@ -158,16 +157,20 @@ def _time(forward: Callable[[], Tensor], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def _warm_up(call: Callable[[], float], seconds: float) -> None:
-    """Call until the medians of two consecutive windows of five agree to 5 %, or the time is up."""
+def _warm_up(calls: Sequence[Callable[[], float]], seconds: float) -> None:
+    """Call each in turn until its medians of two consecutive windows of three agree to 5 %, or the time is up."""
     ends = time.perf_counter() + seconds
-    window = [call() for _ in range(5)]
+    before = _medians(calls)
     while time.perf_counter() < ends:
-        following = [call() for _ in range(5)]
-        before, after = statistics.median(window), statistics.median(following)
-        if abs(after - before) <= 0.05 * before:
+        after = _medians(calls)
+        if all(abs(new - old) <= 0.05 * old for old, new in zip(before, after, strict=True)):
             return
-        window = following
+        before = after
+
+
+def _medians(calls: Sequence[Callable[[], float]]) -> list[float]:
+    window = [[call() for call in calls] for _ in range(3)]
+    return [statistics.median(seconds) for seconds in zip(*window, strict=True)]
 
 
 def _bootstrap_median(values: list[float], generator: torch.Generator) -> tuple[float, float]:

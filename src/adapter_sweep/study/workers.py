@@ -2,29 +2,27 @@
 
 import contextlib
 import logging
-import multiprocessing
 import os
 import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.study.ledger import Ledger
 from adapter_sweep.study.loop import Watcher
 from adapter_sweep.study.messages import Event, Failed, Job, Message, Ready, Told, Warned
+from adapter_sweep.study.starting import signals_blocked, workers_context
 from adapter_sweep.study.worker import work
 
 __all__ = ["CrewWatcher", "run_workers"]
 
 _STOP_SECONDS = 30.0  # for interrupted workers to mark their trials
-_SPAWN = multiprocessing.get_context("spawn")
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _log = logging.getLogger(__name__)
 
 
@@ -113,7 +111,7 @@ class _Crew:
 
     def __init__(self, watch: CrewWatcher, told: Callable[[int], None]) -> None:
         self.errors: list[Exception] = []
-        self.alive: dict[int, SpawnProcess] = {}
+        self.alive: dict[int, BaseProcess] = {}
         self._watch = watch
         self._told = told
         self._messages: queue.SimpleQueue[tuple[int, Message | None]] = queue.SimpleQueue()
@@ -125,10 +123,11 @@ class _Crew:
 
     def start(self, jobs: Sequence[Job]) -> None:
         resource_tracker.ensure_running()  # which unblocks signals when it starts
-        with _signals_blocked():  # until the worker listens: an interrupt of its start would be a traceback
+        context = workers_context()
+        with signals_blocked():  # until the worker listens: an interrupt of its start would be a traceback
             for job in jobs:
-                receiving, sending = _SPAWN.Pipe(duplex=False)
-                process = _SPAWN.Process(target=work, args=(job, time.time(), sending), name=f"worker {self._started}")
+                receiving, sending = context.Pipe(duplex=False)
+                process = context.Process(target=work, args=(job, time.time(), sending), name=f"worker {self._started}")
                 process.start()
                 sending.close()
                 self.alive[self._started] = process
@@ -167,7 +166,7 @@ class _Crew:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, number)
 
-    def _read(self, worker: int, process: SpawnProcess, receiving: "Connection[None, Message]") -> None:
+    def _read(self, worker: int, process: BaseProcess, receiving: "Connection[None, Message]") -> None:
         with receiving, contextlib.suppress(EOFError, OSError):
             while True:
                 self._messages.put((worker, receiving.recv()))
@@ -206,12 +205,3 @@ class _Crew:
             if not self._logged:
                 _log.warning("whoever watches the study failed, and the study goes on", exc_info=True)
             self._logged = True
-
-
-@contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,70 @@
+"""How worker processes are started: from nothing, or forked from a process that has imported what they need."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerContext, SpawnContext
+from pathlib import Path
+
+__all__ = ["prepare_workers", "signals_blocked", "workers_context"]
+
+_IMPORTS = [
+    "adapter_sweep.bench",
+    "adapter_sweep.study.ledger",
+    "adapter_sweep.study.loop",
+    "transformers.loss.loss_utils",
+]
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SPAWN = multiprocessing.get_context("spawn")
+_FORKSERVER = multiprocessing.get_context("forkserver")
+_prepared = False
+
+
+def prepare_workers() -> None:
+    """Begin to import what workers need, in a process of its own; workers started later share its memory and time.
+
+    Returns at once. The workers get the environment as it is now. Where there is a GPU this does nothing: libraries may
+    look at it while they are imported, and a process that has done so must not be forked.
+    """
+    global _prepared
+    if _prepared or Path("/proc/driver/nvidia").exists():
+        return
+    _FORKSERVER.set_forkserver_preload(_IMPORTS)
+    resource_tracker.ensure_running()  # which unblocks signals when it starts
+    with signals_blocked(), _one_thread():
+        forkserver.ensure_running()
+    _prepared = True
+
+
+def workers_context() -> SpawnContext | ForkServerContext:
+    """What to start workers with."""
+    return _FORKSERVER if _prepared else _SPAWN
+
+
+@contextlib.contextmanager
+def signals_blocked() -> Iterator[None]:
+    """While open, no interrupt reaches this thread, nor the processes it starts until they listen."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """While open, a process that starts makes no threads, which a fork would lose; torch's are set later."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
