@@ -8,8 +8,9 @@ import torch
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, RobertaConfig, RobertaModel
 
 from adapter_sweep import bench as bench_module
-from adapter_sweep.bench import _usable_positions, load_task, open_bench
+from adapter_sweep.bench import _usable_positions, open_bench
 from adapter_sweep.config.compose import compose
+from adapter_sweep.data import load_task
 from adapter_sweep.engine.backbone import DTYPES
 from adapter_sweep.engine.choices import FILE
 from adapter_sweep.errors import UserInputError
@@ -131,7 +132,7 @@ def test_each_split_is_tokenized_once_a_length(tiny_bert: Path, monkeypatch: pyt
 def test_anchors_are_the_majority_and_a_tuned_probe(tiny_bert: Path) -> None:
     bench = toy_bench(tiny_bert)
     anchors = bench.anchors()
-    assert list(anchors) == ["majority class", "head-only probe"]
+    assert list(anchors) == ["majority class", "frozen backbone", "head-only probe"]
     assert anchors["majority class"] == {"accuracy": 0.5}
     assert anchors["head-only probe"]["accuracy"] > 0.8  # one word decides, and the probe sees it
     assert bench.anchors() == anchors

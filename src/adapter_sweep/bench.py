@@ -3,15 +3,16 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from adapter_sweep.config import SweepConfig
-from adapter_sweep.config.schema import BottleneckMethod, BuiltinTask, HubBackbone, HubTask, LocalBackbone, LocalTask
+from adapter_sweep.config.schema import BottleneckMethod, HubBackbone, LocalBackbone
+from adapter_sweep.data import load_task
 from adapter_sweep.engine import assets
 from adapter_sweep.engine.activations import Activations, Stored
 from adapter_sweep.engine.attention import choose_attention, typical_batch
@@ -19,13 +20,13 @@ from adapter_sweep.engine.backbone import Backbone, Precision, load_backbone
 from adapter_sweep.engine.batches import Encoded, encode_texts
 from adapter_sweep.engine.metrics import load_metric
 from adapter_sweep.engine.precision import choose_precision
-from adapter_sweep.engine.probe import head_only_predictions
+from adapter_sweep.engine.probe import head_only_predictions, nearest_mean_predictions
 from adapter_sweep.engine.sites import layers_of
-from adapter_sweep.engine.tasks import Split, TaskData, load_builtin, load_hub, load_local
+from adapter_sweep.engine.tasks import Split, TaskData
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.provenance import code_provenance, cpu_name, physical_cores
 
-__all__ = ["Bench", "check_lengths", "load_task", "open_backbone", "open_bench", "scoring_bounds"]
+__all__ = ["Bench", "check_lengths", "open_backbone", "open_bench", "scoring_bounds"]
 
 _SAMPLED = 500  # texts whose lengths stand for all
 
@@ -34,10 +35,12 @@ _SAMPLED = 500  # texts whose lengths stand for all
 class Bench:
     """A study's backbone and data.
 
-    Only the training and the validation split are encoded: the test split stays unread until finalists are confirmed.
+    Only the training split and the one that trials are scored on are encoded: the test split stays unread until
+    finalists are confirmed.
 
     Attributes:
         reasons: why the backbone's `precision` and `attention` are what they are, in a few words each.
+        scored: the split that trials are scored on.
     """
 
     config: SweepConfig
@@ -46,6 +49,16 @@ class Bench:
     device: torch.device
     threads: int
     reasons: dict[str, str] = field(default_factory=dict)
+    scored: Literal["validation", "test"] = "validation"
+
+    def on_test(self) -> "Bench":
+        """The same bench, whose trials are scored on the test split."""
+        return replace(self, scored="test")
+
+    @property
+    def held_out(self) -> Split:
+        """The split that trials are scored on."""
+        return self.data.test if self.scored == "test" else self.data.validation
 
     def encoded(self, split: Split, max_length: int) -> Encoded:
         """A split as token ids; tokenized once for each maximum length."""
@@ -91,15 +104,24 @@ class Bench:
         return load_metric(self.config.task.metric)
 
     def anchors(self) -> dict[str, dict[str, float]]:
-        """Validation accuracy without adapters: of the majority class, and of a linear head on the frozen backbone."""
-        train, validation = self.data.train, self.data.validation
+        """Accuracy without adapters on the split that trials are scored on; see `anchor_predictions`."""
+        labels = self.held_out.labels
+        return {name: {"accuracy": self.metric(found, labels)} for name, found in self.anchor_predictions().items()}
+
+    def anchor_predictions(self) -> dict[str, tuple[int, ...]]:
+        """The predicted class of every row of the split that trials are scored on, of what trains no adapter.
+
+        These are the majority class of the training split, a tuned linear head on the frozen backbone, and the frozen
+        backbone with nothing trained.
+        """
+        train, held_out = self.data.train, self.held_out
         majority = max(sorted(set(train.labels)), key=train.labels.count)
         length = self.config.train.max_length
-        features, held_out = (self.pooled(self.encoded(split, length)) for split in (train, validation))
-        predictions = head_only_predictions(features, held_out, train.labels)
+        features, others = (self.pooled(self.encoded(split, length)) for split in (train, held_out))
         return {
-            "majority class": {"accuracy": self.metric([majority] * len(validation), validation.labels)},
-            "head-only probe": {"accuracy": self.metric(predictions, validation.labels)},
+            "majority class": (majority,) * len(held_out),
+            "frozen backbone": nearest_mean_predictions(features, others, train.labels),
+            "head-only probe": head_only_predictions(features, others, train.labels),
         }
 
     def provenance(self) -> dict[str, str]:
@@ -217,42 +239,6 @@ def _typical_batch(config: SweepConfig, backbone: Backbone, split: Split) -> tup
     )
     bounds = {"batch_size": config.train.batch_size, "max_tokens": config.train.max_tokens_per_batch}
     return typical_batch([len(ids) for ids in encoded.ids], **bounds)
-
-
-def load_task(config: SweepConfig) -> TaskData:
-    """The data a configuration names."""
-    task = config.task
-    common: dict[str, Any] = {"split_seed": task.split_seed, "max_train_examples": task.max_train_examples}
-    if isinstance(task, BuiltinTask):
-        return load_builtin(task.name, **common)
-    if isinstance(task, LocalTask):
-        paths = {"path": task.path, "validation_path": task.validation_path, "test_path": task.test_path}
-        files = {key: Path(path).expanduser() for key, path in paths.items() if path is not None}
-        gone = [f"task.{key}={paths[key]}: no such file: {f.absolute()}" for key, f in files.items() if not f.exists()]
-        if gone:
-            raise UserInputError(*gone)
-        return load_local(
-            files["path"],
-            text_columns=task.text_columns,
-            label_column=task.label,
-            validation_path=files.get("validation_path"),
-            test_path=files.get("test_path"),
-            delimiter=task.delimiter,
-            name=task.name,
-            **common,
-        )
-    assert isinstance(task, HubTask)
-    return load_hub(
-        task.name,
-        config=task.config,
-        revision=task.revision,
-        text_columns=task.text_columns,
-        label_column=task.label,
-        train_split=task.train_split,
-        validation_split=task.validation_split,
-        test_split=task.test_split,
-        **common,
-    )
 
 
 def _device(name: str) -> torch.device:

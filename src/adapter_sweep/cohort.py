@@ -110,7 +110,7 @@ def _largest(config: SweepConfig, key: str, value: int) -> int:
 
 
 def train_trials(trials: Sequence[Ready], bench: Bench) -> list[Outcome | Exception]:
-    """Train trials of one `pass_key` together, score each on the validation split, and save them.
+    """Train trials of one `pass_key` together, score each on the bench's held-out split, and save them.
 
     Each is scored after its last epoch, and after every one where `train.score_epochs` is `all`.
 
@@ -129,6 +129,7 @@ class _Record:
 
     metrics: dict[str, float] = field(default_factory=dict)
     accuracies: list[tuple[int, float]] = field(default_factory=list)
+    predictions: tuple[int, ...] = ()
     training: Training = field(default_factory=Training)
     error: Exception | None = None
 
@@ -143,7 +144,7 @@ class _Trials:
         self._config = trials[0].trial.config
         length = self._config.train.max_length
         self._split = bench.encoded(bench.data.train, length)
-        self._held_out = bench.encoded(bench.data.validation, length)
+        self._held_out = bench.encoded(bench.held_out, length)
 
     def train(self) -> None:
         """Train all of them; what goes wrong with one is kept with it."""
@@ -182,22 +183,31 @@ class _Trials:
             return record.error
         trial, training = ready.trial, record.training
         metrics = trial.metrics | record.metrics
+        on_test = self._bench.scored == "test"
+        score, examples = ("test_accuracy", "test_examples") if on_test else ("accuracy", "eval_examples")
         metrics |= {
-            "accuracy": record.accuracies[-1][1],
+            score: record.accuracies[-1][1],
             "train_loss": training.epoch_losses[-1],
             "train_seconds": training.seconds,
-            "eval_examples": len(self._held_out),
+            examples: len(self._held_out),
             "cohort_size": self._together,
         }
-        if trial.config.task.metric != "accuracy":
-            metrics[trial.config.task.metric] = metrics["accuracy"]
-        curves = {"train_loss": training.losses, "accuracy": record.accuracies}
+        if trial.config.task.metric != "accuracy" and not on_test:
+            metrics[trial.config.task.metric] = metrics[score]
+        curves = {"train_loss": training.losses, score: record.accuracies}
         ready.watch.stage("saving")
         try:
             weights = save_adapted(trial.model, ready.folder / "adapter", label_names=self._bench.data.label_names)
         except Exception as error:
             return error
-        return Outcome(TrialState.COMPLETE, metrics, curves, weights=weights, constraints=trial.constraints)
+        return Outcome(
+            TrialState.COMPLETE,
+            metrics,
+            curves,
+            weights=weights,
+            constraints=trial.constraints,
+            predictions=record.predictions,
+        )
 
     def _starts_well(self, position: int) -> bool:
         """The guards before the first step."""
@@ -220,18 +230,19 @@ class _Trials:
         for position in trained:
             self._trials[position].watch.stage("scoring")
         scored = self._scores([self._trials[position].trial.model for position in trained], below)
-        labels = self._bench.data.validation.labels
+        labels = self._bench.held_out.labels
         for (position, training), scores in zip(trained.items(), scored, strict=True):
             ready, record = self._trials[position], self._records[position]
             try:
                 if isinstance(scores, Exception):
                     raise scores
-                guards.check_whole_split(scores.predictions, len(labels), "validation")
+                guards.check_whole_split(scores.predictions, len(labels), self._bench.scored)
                 accuracy = self._bench.metric(scores.predictions, labels)
             except Exception as error:
                 training.error = error
                 continue
             record.accuracies.append((len(training.losses), accuracy))
+            record.predictions = scores.predictions
             record.metrics["eval_seconds"] = scores.seconds
             ready.watch.epoch(epoch, ready.trial.spec.epochs, training.epoch_losses[-1], accuracy)
 
@@ -240,7 +251,7 @@ class _Trials:
         return trial.config.train.score_epochs == "all" or epoch == trial.spec.epochs
 
     def _scores(self, models: Sequence[AdaptedModel], below: Stored | None) -> list[Scores | Exception]:
-        """Each model's scores on the validation split, or what its scoring fails of alone."""
+        """Each model's scores on the held-out split, or what its scoring fails of alone."""
         bounds = scoring_bounds(self._config, self._bench.device)
         try:
             return [*score_cohort(models, self._held_out, **bounds, below=below)]

@@ -60,6 +60,7 @@ class Outcome:
     """How a trial that raised nothing ended: complete, or refused.
 
     Attributes:
+        predictions: the predicted class of every row of the held-out split, in its order; of a complete trial.
         constraints: budget -> the distance over it, relative to it; at most 0 within it. Only budgets that are set.
     """
 
@@ -68,6 +69,7 @@ class Outcome:
     curves: Curves = field(default_factory=dict)
     reason: str | None = None
     weights: Path | None = None
+    predictions: tuple[int, ...] = ()
     constraints: dict[str, float] = field(default_factory=dict)
 
 

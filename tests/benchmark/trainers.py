@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
-from adapter_sweep.bench import load_task, open_backbone
+from adapter_sweep.bench import open_backbone
 from adapter_sweep.config import SweepConfig
+from adapter_sweep.data import load_task
 from adapter_sweep.engine.adapters import AdaptedModel
 from adapter_sweep.engine.backbone import Backbone, pool
 from adapter_sweep.engine.batches import Encoded, encode_texts

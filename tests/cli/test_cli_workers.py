@@ -94,7 +94,7 @@ def test_two_workers_run_the_study_exactly(cli: Cli, tiny_settings: list[str], t
     study = view(tmp_path)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
     assert {trial.provenance["threads"] for trial in study.trials} == {"1"}
-    assert study.anchors.keys() == {"majority class", "head-only probe"}
+    assert study.anchors.keys() == {"majority class", "frozen backbone", "head-only probe"}
     assert None not in {study.mlflow_run_id, *(trial.mlflow_run_id for trial in study.trials)}
 
     # Another number of workers and threads is no other study.

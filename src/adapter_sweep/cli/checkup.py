@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from adapter_sweep.bench import load_task, open_backbone
+from adapter_sweep.bench import open_backbone
 from adapter_sweep.cli.printing import open_console
 from adapter_sweep.config.schema import SweepConfig
 from adapter_sweep.engine.backbone import Backbone

@@ -29,6 +29,7 @@ _NOT_SEARCHED = (
     "train.device",
     "train.cohort",
     "train.cache_gb",
+    "train.score_epochs",
 )
 
 

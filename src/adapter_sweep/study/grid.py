@@ -1,31 +1,33 @@
-"""The grid: every combination of a search space's values, once."""
+"""Trials whose parameters are known beforehand: a grid's, or a list of the user's."""
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from adapter_sweep.config import Dimension, FloatRange
 from adapter_sweep.config.space import grid_points
 from adapter_sweep.records import ParamValue
 from adapter_sweep.study.samplers import tidy
 
-__all__ = ["Grid"]
+__all__ = ["first_left", "grid_points_in_order"]
 
 
-class Grid:
-    """The points of a search space, in an order that the seed decides: a part of the grid is a fair sample of it."""
+def grid_points_in_order(space: Mapping[str, Dimension], seed: int) -> list[dict[str, ParamValue]]:
+    """Every combination of a space's values, in an order that the seed decides: a part of it is a fair sample."""
+    stepped = {key for key, dimension in space.items() if isinstance(dimension, FloatRange)}
+    points = [
+        {key: tidy(value) if key in stepped and isinstance(value, float) else value for key, value in point.items()}
+        for point in grid_points(space)
+    ]
+    random.Random(seed).shuffle(points)
+    return points
 
-    def __init__(self, space: Mapping[str, Dimension], seed: int) -> None:
-        stepped = {key for key, dimension in space.items() if isinstance(dimension, FloatRange)}
-        self._points = [
-            {key: tidy(value) if key in stepped and isinstance(value, float) else value for key, value in point.items()}
-            for point in grid_points(space)
-        ]
-        random.Random(seed).shuffle(self._points)
 
-    def next(self, begun: Iterable[Mapping[str, ParamValue]]) -> dict[str, ParamValue] | None:
-        """The first point that has not begun; None where all have."""
-        done = {_key(params) for params in begun}
-        return next((point for point in self._points if _key(point) not in done), None)
+def first_left(
+    points: Sequence[Mapping[str, ParamValue]], begun: Iterable[Mapping[str, ParamValue]]
+) -> Mapping[str, ParamValue] | None:
+    """The first point that has not begun; None where all have."""
+    done = {_key(params) for params in begun}
+    return next((point for point in points if _key(point) not in done), None)
 
 
 def _key(params: Mapping[str, ParamValue]) -> tuple[tuple[str, str], ...]:

@@ -3,7 +3,7 @@
 import functools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +19,15 @@ from adapter_sweep.config import Dimension, with_params
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import Direction, ParamValue, StudyView, TrialState, TrialView
 from adapter_sweep.study.facts import PREFIX, differences, facts_of, planned_params, state_of, study_view, trial_view
-from adapter_sweep.study.grid import Grid
+from adapter_sweep.study.grid import first_left, grid_points_in_order
 from adapter_sweep.study.samplers import make_sampler, suggest
 from adapter_sweep.study.slots import Slot, is_abandoned
 from adapter_sweep.study.storage import ledger_errors, locks_folder, open_storage, sqlite_file, storage_url
 
-__all__ = ["CURVES_FILE", "Ledger", "open_storage", "storage_url"]
+__all__ = ["CURVES_FILE", "PREDICTIONS_FILE", "Ledger", "open_storage", "storage_url"]
 
 CURVES_FILE = "curves.json"
+PREDICTIONS_FILE = "predictions.json"  # of trials scored on the test split
 _FOLDER = "trials"
 _RUNS_TOGETHER = 100  # so many MLflow run ids share a fact: a fact each would be read with every other, every time
 
@@ -48,12 +49,15 @@ class Ledger:
         space: Mapping[str, Dimension] | None = None,
         sampler: str = "random",
         seed: int = 0,
+        points: Sequence[Mapping[str, ParamValue]] | None = None,
     ) -> None:
         self._study = study
         self._space = dict(space or {})
         self._sampler = sampler
         self._seed = seed
-        self._grid = Grid(self._space, seed) if sampler == "grid" else None
+        if points is None and sampler == "grid":
+            points = grid_points_in_order(self._space, seed)
+        self._points = points
         self._latencies: dict[str, dict[str, float]] = {}
         self._only_this_host = sqlite_file(url) is not None
         self._locks = locks_folder(url, results_dir) / study.study_name
@@ -71,8 +75,13 @@ class Ledger:
         space: Mapping[str, Dimension],
         sampler: str,
         seed: int,
+        points: Sequence[Mapping[str, ParamValue]] | None = None,
     ) -> "Ledger":
         """Create the study, or open it where it exists.
+
+        Args:
+            points: what the trials' parameters are to be, in this order, where nothing is to be sampled; all within
+                the space.
 
         Raises:
             UserInputError: a study of that name exists with another definition (says what differs), or is not ours.
@@ -84,7 +93,7 @@ class Ledger:
             study = optuna.create_study(
                 study_name=name, storage=storage, directions=list(objectives.values()), load_if_exists=True
             )
-            ledger = cls(study, url, results_dir, space, sampler, seed)
+            ledger = cls(study, url, results_dir, space, sampler, seed, points)
             with ledger._locked():
                 known = study.user_attrs.get(PREFIX + "definition")
                 if known is None:
@@ -142,7 +151,7 @@ class Ledger:
             counted = sum(1 for t in trials if t.state != OptunaState.WAITING and state_of(t).counts)
             if n_trials is not None and counted >= n_trials:
                 return None
-            if self._grid is not None and not waiting and not self._enqueue_next_point(trials):
+            if self._points is not None and not waiting and not self._enqueue_next_point(trials):
                 return None
             trial = self._study.ask()
             with self._interrupted_on_error(trial):
@@ -311,8 +320,8 @@ class Ledger:
             self._enqueue(params, retry_of=trial.number)
 
     def _enqueue_next_point(self, trials: Iterable[FrozenTrial]) -> bool:
-        assert self._grid is not None
-        point = self._grid.next(planned_params(trial) for trial in trials)
+        assert self._points is not None
+        point = first_left(self._points, (planned_params(trial) for trial in trials))
         if point is not None:
             self._enqueue(point)
         return point is not None

@@ -19,7 +19,7 @@ from adapter_sweep.config.quoting import literal
 from adapter_sweep.engine.training import Progress
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.records import ParamValue, TrialState, TrialView
-from adapter_sweep.study.ledger import CURVES_FILE, Ledger
+from adapter_sweep.study.ledger import CURVES_FILE, PREDICTIONS_FILE, Ledger
 from adapter_sweep.study.storage import ledger_errors
 from adapter_sweep.trial import Outcome, prepare_trial
 
@@ -178,9 +178,9 @@ class _Loop:
 
     def _end(self, run: _Running, outcome: Outcome) -> None:
         """Keep what a trial left, and tell the ledger."""
-        aside = run.folder / f".{CURVES_FILE}"
-        aside.write_text(json.dumps(outcome.curves), encoding="utf-8")
-        aside.replace(run.folder / CURVES_FILE)
+        _keep(run.folder / CURVES_FILE, outcome.curves)
+        if self._bench.scored == "test":
+            _keep(run.folder / PREDICTIONS_FILE, outcome.predictions)
         if outcome.weights is not None:
             self._ledger.note(run.trial, weights_path=str(outcome.weights.relative_to(self._ledger.folder)))
         self._tell(run, outcome.state, metrics=outcome.metrics, reason=outcome.reason, constraints=outcome.constraints)
@@ -206,6 +206,13 @@ class _Loop:
         self._watch.end(self._ledger.view_trial(run.trial.number))
         run.told = True
         self._watch.told(run.trial.number)
+
+
+def _keep(path: Path, value: object) -> None:
+    """Write JSON aside first: no half file is ever read as a whole one."""
+    aside = path.with_name(f".{path.name}")
+    aside.write_text(json.dumps(value), encoding="utf-8")
+    aside.replace(path)
 
 
 class _Careful:

@@ -17,6 +17,7 @@ class Job:
         n_trials: how many trials the study is to have in all.
         threads: CPU threads of the worker.
         overrides: what reproduces the study's fixed settings on the command line.
+        on_test: whether trials are scored on the test split.
     """
 
     ledger: Mapping[str, Any]
@@ -24,6 +25,7 @@ class Job:
     n_trials: int
     threads: int
     overrides: tuple[str, ...] = ()
+    on_test: bool = False
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,8 @@ def _run(job: Job, teller: "_Teller", spawned: float) -> None:
     ended("imports")
     values = with_params(job.values, {"train.threads": job.threads})
     bench = open_bench(validate(values))
+    if job.on_test:
+        bench = bench.on_test()
     ended("backbone and data")
     ledger = Ledger.start(**job.ledger)
     ended("ledger")
