@@ -64,6 +64,28 @@ def report(
 
 
 @app.command()
+def best(
+    study: Annotated[str, typer.Argument(help="The study's name.")],
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+    max_params: Annotated[
+        str | None, typer.Option(metavar="N", help="At most so many trainable parameters: 100k, 1.5M, 1e5, 100_000.")
+    ] = None,
+    max_latency_ratio: Annotated[
+        str | None, typer.Option(metavar="X", help="At most so many times the frozen backbone's latency, e.g. 1.05.")
+    ] = None,
+    min_accuracy: Annotated[str | None, typer.Option(metavar="X", help="At least this accuracy, from 0 to 1.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+) -> None:
+    """Choose the trial to ship: the best one, or one as good that costs less, within a budget."""
+    composed = _compose(overrides, config_dir)
+    from adapter_sweep.cli.choosing import print_best, read_budget
+
+    budget = read_budget(max_params, max_latency_ratio, min_accuracy)
+    raise typer.Exit(print_best(study, composed.config, budget, as_json=as_json))
+
+
+@app.command()
 def ui(
     overrides: Overrides = None,
     config_dir: ConfigDir = None,

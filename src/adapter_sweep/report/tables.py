@@ -11,7 +11,7 @@ from adapter_sweep.records import METRIC_HELP, ParamValue, StudyView, TrialView
 from adapter_sweep.report.front import front
 from adapter_sweep.report.wording import command, is_count, plain, swept_keys
 
-__all__ = ["columns", "front_json", "trials_csv"]
+__all__ = ["columns", "front_json", "trial_document", "trials_csv"]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _LAST = ("reason", "started", "ended", "mlflow_run_id")
@@ -54,7 +54,7 @@ def front_json(study: StudyView) -> str:
         "n_trials": study.n_trials,
         "objectives": {plain(key): way for key, way in study.objectives.items()},
         "search_space": {plain(key): plain(value) for key, value in study.search_space.items()},
-        "front": [_trial(trial) for trial in front(study)],
+        "front": [trial_document(trial) for trial in front(study)],
         "anchors": {plain(name): _numbers(metrics) for name, metrics in study.anchors.items()},
         "provenance": {plain(key): plain(value) for key, value in study.provenance.items()},
         "mlflow_run_id": study.mlflow_run_id,
@@ -62,7 +62,8 @@ def front_json(study: StudyView) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _trial(trial: TrialView) -> dict[str, object]:
+def trial_document(trial: TrialView) -> dict[str, object]:
+    """A trial as plain values for strict JSON, with the command that reproduces it."""
     return {
         "trial": trial.number,
         "params": {plain(key): _json_param(value) for key, value in trial.params.items()},
