@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from adapter_sweep.records import Confirmation, ConfirmedRun, ParamValue, StudyView, TrialState, TrialView
-from adapter_sweep.report.answer import standard_error
 from adapter_sweep.report.front import primary_objective
+from adapter_sweep.report.intervals import standard_error
 from adapter_sweep.report.wording import number
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def configuration(params: Mapping[str, ParamValue]) -> Hashable:
 
 
 def validation_score(study: StudyView, trial: TrialView) -> Score:
-    """A trial's score in the search, with the standard error of `answer.standard_error`."""
+    """A trial's score in the search, with the standard error of `intervals.standard_error`."""
     key = primary_objective(study)
     examples = trial.metrics.get("eval_examples")
     known = examples is not None and math.isfinite(examples)
@@ -167,7 +167,9 @@ def _mean_left_out(confirmation: Confirmation, runs: Sequence[Sequence[int]]) ->
     """The mean over runs of the metric with each example left out in turn: [examples]."""
     import numpy as np
 
-    return np.mean([_leave_one_out(confirmation, predictions) for predictions in runs], axis=0, dtype=float)
+    left_out = np.array([_leave_one_out(confirmation, predictions) for predictions in runs], dtype=np.float64)
+    mean: Values = left_out.mean(axis=0)
+    return mean
 
 
 def _leave_one_out(confirmation: Confirmation, predictions: Sequence[int]) -> "Values":
