@@ -52,15 +52,23 @@ def trial(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
 
 @app.command()
 def report(
-    study: Annotated[str, typer.Argument(help="The study's name.")],
-    overrides: Overrides = None,
+    arguments: Annotated[
+        list[str],
+        typer.Argument(metavar="STUDY … [KEY=VALUE] …", help="One study or more, by name; then Hydra overrides."),
+    ],
     config_dir: ConfigDir = None,
 ) -> None:
-    """Write a study's Pareto-front report again."""
+    """Write a study's Pareto-front report again; of several studies, one report that compares them."""
+    studies, overrides = _studies_and_overrides(arguments)
     composed = _compose(overrides, config_dir)
+    if len(studies) > 1:
+        from adapter_sweep.cli.comparing import write_several_report
+
+        write_several_report(studies, composed.config)
+        return
     from adapter_sweep.cli.reading import write_study_report
 
-    write_study_report(study, composed.config)
+    write_study_report(studies[0], composed.config)
 
 
 @app.command()
@@ -115,6 +123,15 @@ def doctor(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     from adapter_sweep.cli.checkup import check_all
 
     raise typer.Exit(check_all(composed.config))
+
+
+def _studies_and_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """A study's name holds no `=` and does not begin with `~`; every override does one of the two."""
+    overrides = [text for text in arguments if "=" in text or text.startswith("~")]
+    studies = [text for text in arguments if text not in overrides]
+    if not studies:
+        raise UserInputError("report: name a study, or several, e.g. adapter-sweep report quickstart")
+    return studies, overrides
 
 
 def _compose(overrides: list[str] | None, config_dir: Path | None, default_sweep: str | None = None) -> "Composed":

@@ -1,13 +1,11 @@
 """report.html: one file with everything in it, that fetches nothing and lets nothing in."""
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping
-from importlib.resources import files
 
 from adapter_sweep.records import StudyView, TrialState
 from adapter_sweep.report.front import front
+from adapter_sweep.report.page import part, render_page, script_policy
 from adapter_sweep.report.picture import picture
 from adapter_sweep.report.plots import panels_json, text_alternative
 from adapter_sweep.report.rows import front_rows, trial_rows
@@ -22,22 +20,14 @@ _COMMANDS = 200  # reproducing commands listed at most
 
 def report_html(study: StudyView) -> str:
     """The study as a self-contained page."""
-    import jinja2
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
     shown, members, words = picture(study), front(study), short_keys(study)
-    library, script = (get_plotlyjs() if shown.panels else ""), _read("report.js")
+    library, script = (get_plotlyjs() if shown.panels else ""), part("report.js")
     trouble = study.in_state(TrialState.FAILED, TrialState.REFUSED, TrialState.PRUNED, TrialState.INTERRUPTED)
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_read),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["plain"] = plain
-    return environment.get_template("report.html.j2").render(
+    return render_page(
+        "report.html.j2",
         study=study,
         title=one_line(study.name, 120),
         answer=shown.answer,
@@ -60,22 +50,12 @@ def report_html(study: StudyView) -> str:
         config=_yaml(study.config),
         created=study.created.isoformat(sep=" ", timespec="minutes") if study.created else "",
         # Markup: our own files, and JSON in which no markup character is left.
-        style=Markup(_read("report.css")),
+        style=Markup(part("report.css")),
         library=Markup(library),
         script=Markup(script),
         data=Markup(panels_json(study, shown)),
-        script_hashes=" ".join(f"'{_hash(text)}'" for text in (library, script) if text),
+        script_hashes=script_policy(library, script),
     )
-
-
-def _read(name: str) -> str:
-    return files("adapter_sweep.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _hash(script: str) -> str:
-    """A script's name in the page's content security policy: no script runs but those that were hashed."""
-    digest = hashlib.sha256(script.encode("utf-8")).digest()
-    return "sha256-" + base64.b64encode(digest).decode("ascii")
 
 
 def _yaml(config: Mapping[str, object]) -> str:

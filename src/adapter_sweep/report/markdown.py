@@ -9,7 +9,7 @@ from adapter_sweep.report.front import front
 from adapter_sweep.report.rows import Rows, front_rows
 from adapter_sweep.report.wording import command, one_line
 
-__all__ = ["escape", "report_markdown"]
+__all__ = ["escape", "report_markdown", "table"]
 
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~$])")
 _LISTED = 50  # commands and reasons at most; the other files hold all
@@ -23,7 +23,7 @@ def report_markdown(study: StudyView) -> str:
     parts.append("\n".join(f"- {escape(sentence, 2000)}" for sentence in said.details))
     parts.append("![The front: score over parameters and over latency](front.png)")
     if members:
-        parts += ["## Trials on the front, cheapest first", _table(front_rows(study))]
+        parts += ["## Trials on the front, cheapest first", table(front_rows(study))]
         parts.append("Commands that reproduce them:")
         parts.append(_code("\n".join(command(trial).replace("\n", " ") for trial in members[:_LISTED])))
     if trouble:
@@ -53,7 +53,8 @@ def escape(text: object, limit: int = 400) -> str:
     return line.replace("://", ":&#47;&#47;").replace("@", "&#64;").replace("www.", "www&#46;")
 
 
-def _table(rows: Rows) -> str:
+def table(rows: Rows) -> str:
+    """A table as GitHub-flavoured Markdown, its cells escaped."""
     return _grid(rows.headers, rows.cells, rows.numeric)
 
 

@@ -9,11 +9,11 @@ from adapter_sweep.report.answer import Answer, answer
 from adapter_sweep.report.front import candidates, front, non_dominated, primary_objective
 from adapter_sweep.report.wording import label, metric_name, one_line, param, short_keys
 
-__all__ = ["Group", "Panel", "Picture", "Point", "axis_title", "picture"]
+__all__ = ["STYLES", "Group", "Panel", "Picture", "Point", "axis_title", "picture", "span"]
 
 PLACEMENT = "method.placement"
 # Okabe-Ito, told apart by colour-blind readers; a light and a dark variant of each, and a shape of its own.
-_STYLES = (
+STYLES = (
     ("circle", "#0072B2", "#56B4E9"),
     ("square", "#D55E00", "#FF8A3D"),
     ("diamond", "#009E73", "#35D0A2"),
@@ -98,7 +98,7 @@ def picture(study: StudyView) -> Picture:
     """What to draw for a study; without panels where no complete trial has two numbers to show."""
     y, said = primary_objective(study), answer(study)
     key, values = _grouping(study)
-    styles = [*_STYLES[: len(values)], *[_REST] * max(0, len(values) - len(_STYLES))] or [_STYLES[0]]
+    styles = [*STYLES[: len(values)], *[_REST] * max(0, len(values) - len(STYLES))] or [STYLES[0]]
     names = values or ["complete trial"]
     groups = tuple(Group(name, *style) for name, style in zip(names, styles, strict=True))
     members = {trial.number for trial in front(study)}
@@ -120,10 +120,10 @@ def picture(study: StudyView) -> Picture:
         for name, metrics in study.anchors.items()
         if math.isfinite(metrics.get(y, math.nan))
     }
-    low, high = _span([*scores, *(band or ())])
+    low, high = span([*scores, *(band or ())])
     # An anchor far from the trials would press them together: it is named at the edge instead.
     near = {name: v for name, v in references.items() if low - 1.2 * (high - low) <= v <= high + 1.2 * (high - low)}
-    low, high = _span([*scores, *(band or ()), *near.values()])
+    low, high = span([*scores, *(band or ()), *near.values()])
     margin = 0.10 * (high - low)
     beyond = {name: value for name, value in references.items() if name not in near}
     short = None if key is None else one_line(key.rsplit(".", 1)[-1], 40)
@@ -141,7 +141,7 @@ def _grouping(study: StudyView) -> tuple[str | None, list[str]]:
             # A fixed order keeps a placement's colour the same from study to study.
             extra = [value for value in values if value not in order]
             return key, order + extra if set(values) & set(order) else extra
-        if 2 <= len(values) <= len(_STYLES) and all(isinstance(value, str) for value in found):
+        if 2 <= len(values) <= len(STYLES) and all(isinstance(value, str) for value in found):
             return key, values
     return None, []
 
@@ -185,15 +185,15 @@ def _panel(study: StudyView, x: str, y: str, points: tuple[Point, ...]) -> Panel
         xs += [1 - noise, 1 + noise]
     xs += [end for point in points if point.on_front for end in (point.low, point.high) if end is not None]
     if log:
-        low, high = _span([math.log10(value) for value in xs])
+        low, high = span([math.log10(value) for value in xs])
         x_range = (10 ** (low - 0.08 * (high - low)), 10 ** (high + 0.08 * (high - low)))
     else:
-        low, high = _span(xs)
+        low, high = span(xs)
         x_range = (low - 0.06 * (high - low), high + 0.06 * (high - low))
     return Panel(x, log, points, line, "pre" if ways.get(x) == "maximize" else "post", x_range, noise)
 
 
-def _span(values: list[float]) -> tuple[float, float]:
+def span(values: list[float]) -> tuple[float, float]:
     """Lowest and highest of some values; never of zero length."""
     if not values:
         return 0.0, 1.0

@@ -145,7 +145,7 @@ def _beside(study: StudyView, choice: Choice, option: Option | None, chosen: Opt
         return ""
     over = [limit for limit in choice.budget.limits if option not in choice.fitting and _breaks(option, limit, choice)]
     outside = f"; it breaks {_limits(choice, over)}" if over else ""
-    return f"{_who(study, option)}: {_differences(choice, option, chosen)}{outside}"
+    return f"{_who(study, option)}: {_differences(study, choice, option, chosen)}{outside}"
 
 
 def _breaks(option: Option, limit: Limit, choice: Choice) -> bool:
@@ -153,21 +153,26 @@ def _breaks(option: Option, limit: Limit, choice: Choice) -> bool:
     return not (value <= limit.value if limit.bound == "most" else value >= limit.value)
 
 
-def _differences(choice: Choice, option: Option, other: Option) -> str:
+def _differences(study: StudyView, choice: Choice, option: Option, other: Option) -> str:
     """What an option gains and costs beside another, number by number."""
     gap = option.score.value - other.score.value
-    errors = [score.error for score in (option.score, other.score) if score.error is not None]
+    error = _better(study, choice, option, other).score.error  # the one that the rule takes, too
     words = f"{metric_name(choice.primary)} {score_words(choice.primary, option.score)}"
     if gap == 0:
         parts = [f"{words} (the same)"]
     else:
         way = "more" if gap > 0 else "less"
-        within = ", within one standard error" if errors and abs(gap) <= max(errors) else ""
+        within = ", within one standard error" if error is not None and abs(gap) <= error else ""
         size = f"{100 * abs(gap):.1f} points {way}" if _is_share(choice.primary) else f"{abs(gap):.4g} {way}"
         parts = [f"{words} ({size}{within})"]
     for key in choice.costs:
         parts.append(f"{_cost(option, key)} ({_cost_difference(key, option, other)})")
     return ", ".join(parts)
+
+
+def _better(study: StudyView, choice: Choice, option: Option, other: Option) -> Option:
+    sign = 1 if study.objectives.get(choice.primary, "maximize") == "maximize" else -1
+    return max(option, other, key=lambda o: sign * o.score.value)
 
 
 def _cost_difference(key: str, option: Option, other: Option) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Counts = NDArray[np.int64]
 
 __all__ = [
+    "SEEDS",
     "Score",
     "configuration",
     "confirmed_score",
@@ -28,6 +29,8 @@ __all__ = [
     "unpaired_error",
     "validation_score",
 ]
+
+SEEDS = ("train.seed", "train.data_seed")  # what a configuration is tried with, and no part of it
 
 
 @dataclass(frozen=True)
@@ -50,18 +53,23 @@ class Score:
 
 
 def configuration(params: Mapping[str, ParamValue]) -> Hashable:
-    """What two trials of one configuration have in common, whatever their study and number."""
-    return frozenset(params.items())
+    """What trials of one configuration have in common, whatever their study, number and seed."""
+    return frozenset((key, value) for key, value in params.items() if key not in SEEDS)
 
 
-def validation_score(study: StudyView, trial: TrialView) -> Score:
-    """A trial's score in the search, with the standard error of `intervals.standard_error`."""
+def validation_score(study: StudyView, *trials: TrialView) -> Score:
+    """The score in the search of a trial, or of several seeds of one configuration.
+
+    The error is that of `intervals.standard_error`, for several seeds of the least sure one; their spread adds to it.
+    """
     key = primary_objective(study)
-    examples = trial.metrics.get("eval_examples")
-    known = examples is not None and math.isfinite(examples)
-    return Score(
-        trial.metrics[key], standard_error(study, trial, key), examples=int(examples) if known and examples else None
-    )
+    values = [trial.metrics[key] for trial in trials]
+    errors = [standard_error(study, trial, key) for trial in trials]
+    known = [error for error in errors if error is not None]
+    error = math.hypot(max(known), _seed_error(values)) if len(known) == len(trials) else None
+    counted = {trial.metrics.get("eval_examples", math.nan) for trial in trials}
+    examples = int(min(counted)) if len(counted) == 1 and math.isfinite(min(counted)) else None
+    return Score(statistics.fmean(values), error, seeds=len(trials), examples=examples or None)
 
 
 def confirmed_scores(study: StudyView) -> dict[int, Score]:

@@ -11,7 +11,7 @@ from adapter_sweep.records import METRIC_HELP, ParamValue, StudyView, TrialView
 from adapter_sweep.report.front import front
 from adapter_sweep.report.wording import command, is_count, plain, swept_keys
 
-__all__ = ["columns", "front_json", "trial_document", "trials_csv"]
+__all__ = ["columns", "csv_metric", "csv_param", "csv_text", "front_json", "trial_document", "trials_csv"]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _LAST = ("reason", "started", "ended", "mlflow_run_id")
@@ -30,7 +30,7 @@ def trials_csv(study: StudyView, trials: Sequence[TrialView]) -> str:
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([_text(name) for name in columns(study)])
+    writer.writerow([csv_text(name) for name in columns(study)])
     params, metrics = swept_keys(study), _metric_keys(study)
     for trial in trials:
         last = (trial.reason, _time(trial.started), _time(trial.ended), trial.mlflow_run_id)
@@ -38,9 +38,9 @@ def trials_csv(study: StudyView, trials: Sequence[TrialView]) -> str:
             [
                 trial.number,
                 trial.state.value,
-                *(_param(trial.params[key]) if key in trial.params else "" for key in params),
-                *(_metric(key, trial.metrics.get(key)) for key in metrics),
-                *("" if value is None else _text(value) for value in last),
+                *(csv_param(trial.params[key]) if key in trial.params else "" for key in params),
+                *(csv_metric(key, trial.metrics.get(key)) for key in metrics),
+                *("" if value is None else csv_text(value) for value in last),
             ]
         )
     return out.getvalue()
@@ -99,21 +99,24 @@ def _whole(key: str, value: float) -> float:
     return int(value) if is_count(key) and float(value).is_integer() else value
 
 
-def _metric(key: str, value: float | None) -> str:
+def csv_metric(key: str, value: float | None) -> str:
+    """A recorded number as a CSV cell; empty where it is absent or not finite."""
     return "" if value is None or not math.isfinite(value) else str(_whole(key, value))
 
 
-def _param(value: ParamValue) -> str:
+def csv_param(value: ParamValue) -> str:
+    """A swept value as a CSV cell, as Hydra writes it."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return _text(value)
+        return csv_text(value)
     return str(value) if math.isfinite(value) else ""
 
 
-def _text(value: str) -> str:
+def csv_text(value: str) -> str:
+    """Foreign text as a CSV cell that no spreadsheet takes for a formula."""
     # The text as it came is tested too: `plain` turns a leading carriage return into a replacement mark.
     cleaned = plain(value)
     return "'" + cleaned if value.startswith(_FORMULA) or cleaned.startswith(_FORMULA) else cleaned
