@@ -8,7 +8,7 @@ from adapter_sweep.records import StudyView
 from adapter_sweep.report.several.chart import Chart, chart
 from adapter_sweep.report.several.overlay import Overlay, overlay
 from adapter_sweep.report.several.sections import Section, group_sections, overlay_sections
-from adapter_sweep.report.several.sentences import group_details, group_headline, overlay_headline
+from adapter_sweep.report.several.sentences import group_details, group_headline, overlay_details, overlay_headline
 from adapter_sweep.report.several.studies import Together, put_together
 from adapter_sweep.report.several.tasks import TaskGroup, group_tasks
 from adapter_sweep.report.several.worth import Worth, worths
@@ -54,7 +54,7 @@ class Comparison:
     @cached_property
     def details(self) -> tuple[str, ...]:
         """What to know beside it, a sentence each, warnings last."""
-        told = group_details(self.group, self.worths) if self.group is not None else []
+        told = group_details(self.group, self.worths) if self.group is not None else overlay_details(self.laid)
         if self.together.tasks and self.group is None:
             told.append(
                 "The studies share one search space but no configuration, so what a task loses by another's best is "

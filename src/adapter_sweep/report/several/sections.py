@@ -73,7 +73,8 @@ def _best(group: TaskGroup) -> Section:
         )
     headers = ["task", "trial", *names.values(), "validation", *(["test"] if tested else [])]
     headers += ["trainable parameters", "latency ratio", "study"]
-    numeric = tuple(index not in (0, len(headers) - 1) for index in range(len(headers)))
+    words = {name for key, name in names.items() if any(isinstance(s.params.get(key), str) for s in group.settings)}
+    numeric = tuple(name not in {"task", "study", *words} for name in headers)
     notes = ["Chosen on validation among the configurations that every task has completed; ± is one standard error."]
     return Section("The best configuration of each task", tuple(notes), Rows(tuple(headers), tuple(cells), numeric))
 
@@ -133,7 +134,7 @@ def _worth(group: TaskGroup, worths: Sequence[Worth]) -> Section:
         (
             f"{names.get(worth.key, one_line(worth.key, 60))}: {', '.join(worth.values)}",
             *(
-                f"{loss_text(key, loss)} (best {worth.values[best]})"
+                f"{loss_text(key, loss)} ({worth.values[best]})"
                 for loss, best in zip(worth.loss, worth.best, strict=True)
             ),
         )
@@ -142,8 +143,8 @@ def _worth(group: TaskGroup, worths: Sequence[Worth]) -> Section:
     shade = tuple((None, *(loss.loss / most for loss in worth.loss)) for worth in worths)
     notes = (
         "What the worst value of a hyperparameter loses against the best one, each with the best of the other "
-        "hyperparameters, on validation, ± one standard error of the difference. Less than its error is no difference "
-        "that this data can tell.",
+        "hyperparameters, on validation, ± one standard error of the difference; in brackets the best value. A loss "
+        "within its error is no difference that this data can tell.",
     )
     rows = Rows(("hyperparameter", *group.labels), cells, (False, *(True for _ in group.labels)))
     return Section("What each hyperparameter is worth", notes, rows, shade)
@@ -171,10 +172,11 @@ def _importance(group: TaskGroup) -> list[Section]:
 def _standings(together: Together, laid: Overlay) -> Section:
     first = laid.standings[0].study
     key = primary_objective(first)
+    own_names = any(s.label != s.study.name for s in laid.standings)
     cells = tuple(
         (
             s.label,
-            one_line(s.study.name, 60),
+            *([one_line(s.study.name, 60)] if own_names else []),
             f"{len(s.study.in_state(TrialState.COMPLETE)):,}",
             f"{len(s.front):,}",
             "" if s.hypervolume is None else f"{s.hypervolume:.3f}",
@@ -185,10 +187,10 @@ def _standings(together: Together, laid: Overlay) -> Section:
         )
         for s in laid.standings
     )
-    headers = ["label", "study", "complete trials", "on its front", "hypervolume"]
+    headers = ["label", *(["study"] if own_names else []), "complete trials", "on its front", "hypervolume"]
     headers += [*(["on the common front"] if together.same_data else []), f"best {metric_name(key)}"]
     headers += ["its trainable parameters", "its latency ratio"]
-    rows = Rows(tuple(headers), cells, tuple(index > 1 for index in range(len(headers))))
+    rows = Rows(tuple(headers), cells, tuple(name not in ("label", "study") for name in headers))
     notes = []
     if laid.box is not None:
         corner = ", ".join(f"{metric_name(name)} {number(name, v)}" for name, v in laid.box.reference.items())

@@ -10,7 +10,7 @@ from adapter_sweep.report.several.tasks import Regret, Setting, TaskGroup
 from adapter_sweep.report.several.worth import Worth
 from adapter_sweep.report.wording import describe, metric_name, number, short_keys
 
-__all__ = ["group_details", "group_headline", "loss_text", "overlay_headline", "setting_name"]
+__all__ = ["group_details", "group_headline", "loss_text", "overlay_details", "overlay_headline", "setting_name"]
 
 _SHARES = ("accuracy", "macro_f1")
 
@@ -131,6 +131,21 @@ def overlay_headline(laid: Overlay, *, same_data: bool) -> str:
     if not parts:
         parts.append("the error is not known, so small differences may be chance")
     return f"{start}; {', and '.join(parts)}."
+
+
+def overlay_details(laid: Overlay) -> list[str]:
+    """How the hypervolumes compare, where the studies are of the same data."""
+    found = [s for s in laid.standings if s.hypervolume is not None and s.combined is not None]
+    if len(found) < 2:
+        return []
+    order = sorted(found, key=lambda s: -(s.hypervolume or 0.0))
+    shares = ", ".join(f"{s.label} {s.hypervolume:.3f}" for s in order)
+    members = ", ".join(f"{len(s.combined or ()):,} from {s.label}" for s in order)
+    return [
+        f"Hypervolume in one box with one reference point: {shares}. It has no error bar: what little separates two "
+        "may be chance.",
+        f"The front of all studies together: {members}.",
+    ]
 
 
 def _best_words(standing: Standing, key: str) -> str:
