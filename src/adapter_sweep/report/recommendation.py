@@ -8,7 +8,17 @@ from adapter_sweep.report.answer import less_of
 from adapter_sweep.report.choosing import Choice, Limit, Option, noise_between
 from adapter_sweep.report.scores import Score, score_words
 from adapter_sweep.report.tables import trial_document
-from adapter_sweep.report.wording import command, describe, is_count, metric_name, number, plain, ratio_text, short_keys
+from adapter_sweep.report.wording import (
+    command,
+    describe,
+    is_count,
+    metric_name,
+    number,
+    one_line,
+    plain,
+    ratio_text,
+    short_keys,
+)
 
 __all__ = ["RULE", "choice_json", "choice_lines", "nothing_fits"]
 
@@ -131,10 +141,8 @@ def _notes(study: StudyView, choice: Choice, chosen: Option) -> list[str]:
     for name, metrics in study.anchors.items() if chosen.score.source == "validation" else ():
         value, error = metrics.get(choice.primary, math.nan), chosen.score.error
         if error is not None and sign * (chosen.score.value - value) <= error:
-            notes.append(
-                f"“{plain(name)}” scores {number(choice.primary, value)}: the trial is no more than one standard "
-                "error beyond it"
-            )
+            shown = f"“{one_line(name, 60)}” scores {number(choice.primary, value)}"
+            notes.append(f"{shown}: the trial is no more than one standard error beyond it")
     if choice.unmeasured:
         notes.append(f"{choice.unmeasured:,} complete trials lack a number that counts here, and are left out")
     return notes
@@ -209,13 +217,19 @@ def _end(choice: Choice, way: str) -> str:
 
 def _nearest(study: StudyView, choice: Choice, limit: Limit, option: Option) -> str:
     others = [other for other in choice.budget.limits if other != limit]
-    keeps = not any(_breaks(option, other, choice) for other in others)
+    start = f"  --{_option(limit)} {_bound(limit)}:"
     value = option.score.value if limit.key == choice.primary else option.trial.metrics.get(limit.key)
     words = score_words(limit.key, option.score) if limit.key == choice.primary else number(limit.key, value)
-    place = "within the other limits, " if others and keeps else ""
-    if others and not keeps:
-        place = "whatever the other limits, "
-    return f"  --{_option(limit)} {_bound(limit)}: {place}{_who(study, option)} has {words}"
+    nearest = f"{_who(study, option)} has {words}"
+    if not others:
+        return f"{start} {nearest}"
+    if not any(_breaks(option, other, choice) for other in others):
+        return f"{start} within the other limits, {nearest}"
+    keeping = sum(not _breaks(o, limit, choice) for o in choice.options)
+    if keeping:
+        verb = "trial keeps" if keeping == 1 else "trials keep"
+        return f"{start} {keeping:,} {verb} it, but none of them the other limits"
+    return f"{start} whatever the other limits, {nearest}"
 
 
 def _limits(choice: Choice, limits: list[Limit] | None = None) -> str:
