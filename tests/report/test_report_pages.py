@@ -132,6 +132,6 @@ def test_the_front_for_the_terminal() -> None:
     ids=["empty", "running", "no-latency", "single", "no-objectives", "unmeasured"],
 )
 def test_any_study_can_be_told(study: StudyView) -> None:
-    assert "<h1>" in report_html(study)
+    assert '<h1 id="answer"' in report_html(study)
     assert report_markdown(study).startswith("# quickstart")
     assert front_rows(study).headers[0] == "trial"
