@@ -165,7 +165,7 @@ def _tree(study: StudyView) -> Check:
         known = next((source[key] for source in sources if key in source), None)
         if known:
             what = "commit" if key == "code_commit" else "release"
-            return Check(name, Verdict.PASSED, f"The code was that of {what} {one_line(known, 60)}, unchanged.")
+            return Check(name, Verdict.PASSED, f"The code was that of {what} {one_line(known[:12])}, unchanged.")
     return Check(name, Verdict.UNKNOWN, "No version of the code was recorded.")
 
 

@@ -185,7 +185,7 @@ def _legend(figure: "Figure", shown: Picture) -> None:
     ]
     entries.append((dot("o", color="#888888", markersize=7), "on the front"))
     entries.append((dot("o", color="#888888", alpha=0.3, markersize=5, markeredgewidth=0), "dominated"))
-    if any(point.y_interval for panel in shown.panels for point in panel.points if point.on_front):
+    if any(point.y_interval for panel in shown.panels for point in panel.points):
         entries.append((Line2D([], [], color="#888888", lw=1.2, alpha=0.6), "95 % interval"))
     if shown.answer.best:
         words = "best" + (", and cheapest within one standard error" if shown.answer.near else "")

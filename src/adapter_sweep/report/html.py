@@ -50,7 +50,7 @@ def report_html(study: StudyView) -> str:
         shown=shown,
         y_name=metric_name(shown.y),
         captions=[(metric_name(panel.x), text_alternative(shown, panel)) for panel in shown.panels],
-        intervals=any(point.y_interval for panel in shown.panels for point in panel.points if point.on_front),
+        intervals=any(point.y_interval for panel in shown.panels for point in panel.points),
         front=front_rows(study),
         picks={
             t.number: why for t, why in ((shown.answer.near, "cheapest within 1 SE"), (shown.answer.best, "best")) if t

@@ -40,8 +40,9 @@ class Point:
     """One complete trial in a panel.
 
     Attributes:
+        label: its configuration in short; empty where it is not on the front.
         low: lower end of x, where an interval was recorded; `high` likewise.
-        y_interval: the 95 % interval of y, where it is known.
+        y_interval: the 95 % interval of y, where it is known and the trial is on the front.
     """
 
     trial: TrialView
@@ -182,10 +183,11 @@ def _point(
         trial.metrics[y],
         group,
         on_front,
-        label(words, trial),
+        # Of ten thousand trials only those on the front are named.
+        label(words, trial) if on_front else "",
         low,
         high,
-        score_interval(study, trial, y),
+        score_interval(study, trial, y) if on_front else None,
     )
 
 

@@ -71,8 +71,10 @@ def importance_rows(study: StudyView) -> Rows:
     """A row for each searched parameter, a column of percentages for each objective; no row where nothing is known."""
     names = short_keys(study)
     shares = {key: found for key, found in study.importance.items() if found}
-    total = {key: sum(found.get(key, 0.0) for found in shares.values()) for key in names}
-    keys = [key for key in sorted(names, key=lambda key: -total[key]) if any(key in found for found in shares.values())]
+    # By the score's shares: its parameter is what most readers look for.
+    first = next(iter(shares.values()), {})
+    keys = [key for key in names if any(key in found for found in shares.values())]
+    keys.sort(key=lambda key: -first.get(key, 0.0))
     cells = [(names[key], *(f"{found.get(key, 0.0):.0%}" for found in shares.values())) for key in keys]
     return Rows(("parameter", *map(metric_name, shares)), tuple(cells), (False, *(True for _ in shares)))
 
