@@ -20,7 +20,8 @@ if (data.volume) chart("volume", (place) => {
   };
   Plotly.react(place, [line], {
     ...plotLook(),
-    xaxis: { ...axisLook(), title: axisTitle("trial"), rangemode: "tozero", tickformat: ",d" },
+    xaxis: { ...axisLook(), title: axisTitle("trial"), rangemode: "tozero", tickformat: ",d",
+             ...(data.volume.x.length < 10 ? { dtick: 1 } : {}) },
     yaxis: { ...axisLook(), title: { ...axisTitle("hypervolume (higher is better)"), standoff: 10 },
              rangemode: "tozero" },
   }, plotlyConfig);

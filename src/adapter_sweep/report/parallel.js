@@ -58,19 +58,25 @@ function drawParallel(canvas) {
   pen.lineWidth = 2.5;
   stroke(kept.filter((trial) => onFront.has(trial)), {});
   pen.lineWidth = 1;
-  pen.font = '12px system-ui, "DejaVu Sans", sans-serif';
+  const room = (right - left) / Math.max(1, axes.length - 1) - 12;
+  const fitted = (text) => {
+    let short = text;
+    while (short.length > 3 && pen.measureText(short).width > room) short = short.slice(0, -2).trimEnd() + "…";
+    return short;
+  };
   axes.forEach((axis, index) => {
     const at = x(index), align = index === 0 ? "left" : index === axes.length - 1 ? "right" : "center";
-    const write = (text, height_, ink) => {
+    const write = (words, baseline, ink) => {
       pen.font = `${ink === "ink" ? "600 " : ""}12px system-ui, "DejaVu Sans", sans-serif`;
-      const edge = align === "left" ? 4 : align === "right" ? width - 4 : at, room = pen.measureText(text).width + 6;
+      const text = fitted(words), long = pen.measureText(text).width + 6;
+      const edge = align === "left" ? 4 : align === "right" ? width - 4 : at;
       pen.fillStyle = colour("paper");
       pen.globalAlpha = 0.85;
-      pen.fillRect(edge - (align === "left" ? 2 : align === "right" ? room - 4 : room / 2), height_ - 11, room, 15);
+      pen.fillRect(edge - (align === "left" ? 2 : align === "right" ? long - 4 : long / 2), baseline - 11, long, 15);
       pen.globalAlpha = 1;
       pen.fillStyle = colour(ink);
       pen.textAlign = align;
-      pen.fillText(text, edge, height_);
+      pen.fillText(text, edge, baseline);
     };
     pen.strokeStyle = colour("soft");
     pen.beginPath();
@@ -78,7 +84,7 @@ function drawParallel(canvas) {
     pen.lineTo(at, bottom);
     pen.stroke();
     write(axis.column.name, 14, "ink");
-    if (axis.words) axis.words.forEach((word, place) => write(cut(word), y(axis.place(word)) + 4, "soft"));
+    if (axis.words) axis.words.forEach((word, place) => write(word, y(axis.place(word)) + 4, "soft"));
     else {
       write(read(axis.column, axis.high), top - 8, "soft");
       write(read(axis.column, axis.low), bottom + 14, "soft");
