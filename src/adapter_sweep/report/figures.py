@@ -79,6 +79,8 @@ def _axes(axes: "Axes", study: StudyView, shown: Picture, panel: Panel, *, first
         for point in mine:
             if point.low is not None and point.high is not None:
                 axes.hlines(point.y, point.low, point.high, color=group.light, lw=1.2, alpha=0.6, zorder=3.5)
+            if point.y_interval is not None:
+                axes.vlines(point.x, *point.y_interval, color=group.light, lw=1.2, alpha=0.6, zorder=3.5)
         axes.scatter(
             [p.x for p in mine],
             [p.y for p in mine],
@@ -147,6 +149,8 @@ def _legend(figure: "Figure", shown: Picture) -> None:
     ]
     entries.append((dot("o", color="#888888", markersize=7), "on the front"))
     entries.append((dot("o", color="#888888", alpha=0.3, markersize=5, markeredgewidth=0), "dominated"))
+    if any(point.y_interval for panel in shown.panels for point in panel.points):
+        entries.append((Line2D([], [], color="#888888", lw=1.2, alpha=0.6), "95 % interval"))
     if shown.answer.best:
         words = "best" + (", and cheapest within one standard error" if shown.answer.near else "")
         look = {

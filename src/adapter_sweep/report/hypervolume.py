@@ -48,6 +48,11 @@ class Hypervolume:
         """The share at the end."""
         return self.over_trials[-1][1]
 
+    def gains(self) -> list[tuple[int, float]]:
+        """The part of `over_trials` where the share grew."""
+        before = [0.0, *(share for _, share in self.over_trials)]
+        return [step for step, last in zip(self.over_trials, before, strict=False) if step[1] > last]
+
 
 def box(studies: Sequence[StudyView]) -> Box | None:
     """The box of studies that share their objectives; None where there is nothing to measure.

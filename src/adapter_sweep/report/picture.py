@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from adapter_sweep.records import Direction, StudyView, TrialState, TrialView
 from adapter_sweep.report.answer import Answer, answer
 from adapter_sweep.report.front import candidates, front, non_dominated, primary_objective
+from adapter_sweep.report.intervals import score_interval
 from adapter_sweep.report.wording import label, metric_name, one_line, param, short_keys
 
 __all__ = ["STYLES", "Group", "Panel", "Picture", "Point", "axis_title", "picture", "span"]
@@ -36,7 +37,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Point:
-    """One complete trial in a panel; `low` and `high` bound x where an interval was recorded."""
+    """One complete trial in a panel.
+
+    Attributes:
+        label: its configuration in short; empty where it is not on the front.
+        low: lower end of x, where an interval was recorded; `high` likewise.
+        y_interval: the 95 % interval of y, where it is known and the trial is on the front.
+    """
 
     trial: TrialView
     x: float
@@ -46,6 +53,7 @@ class Point:
     label: str
     low: float | None = None
     high: float | None = None
+    y_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,7 @@ class Picture:
         band: the scores within one standard error of the best one; None where not known.
         anchors: label -> score, those inside `y_range`.
         beyond: the anchors that lie outside `y_range`.
+        grouping: trial number -> its place in `groups`, for every trial of the study.
     """
 
     y: str
@@ -92,6 +101,7 @@ class Picture:
     band: tuple[float, float] | None
     anchors: dict[str, float]
     beyond: dict[str, float]
+    grouping: dict[int, int]
 
 
 def picture(study: StudyView) -> Picture:
@@ -103,10 +113,13 @@ def picture(study: StudyView) -> Picture:
     groups = tuple(Group(name, *style) for name, style in zip(names, styles, strict=True))
     members = {trial.number for trial in front(study)}
     words = short_keys(study)
+    grouping = {trial.number: _group(trial, key, values) for trial in study.trials}
     panels = []
     for x in _costs(study, y):
         trials = candidates(study, [y, x])
-        points = tuple(_point(words, trial, x, y, key, values, trial.number in members) for trial in trials)
+        points = tuple(
+            _point(study, words, trial, x, y, grouping[trial.number], trial.number in members) for trial in trials
+        )
         if points:
             panels.append(_panel(study, x, y, points))
     best = said.best.metrics[y] if said.best else None
@@ -115,6 +128,8 @@ def picture(study: StudyView) -> Picture:
         edge = best - said.error if study.objectives[y] == "maximize" else best + said.error
         band = (min(edge, best), max(edge, best))
     scores = [point.y for panel in panels for point in panel.points]
+    for point in (point for panel in panels for point in panel.points if point.on_front):
+        scores += point.y_interval or ()
     references = {
         one_line(name, 40): metrics[y]
         for name, metrics in study.anchors.items()
@@ -127,7 +142,7 @@ def picture(study: StudyView) -> Picture:
     margin = 0.10 * (high - low)
     beyond = {name: value for name, value in references.items() if name not in near}
     short = None if key is None else one_line(key.rsplit(".", 1)[-1], 40)
-    return Picture(y, short, groups, tuple(panels), said, (low - margin, high + margin), band, near, beyond)
+    return Picture(y, short, groups, tuple(panels), said, (low - margin, high + margin), band, near, beyond, grouping)
 
 
 def _grouping(study: StudyView) -> tuple[str | None, list[str]]:
@@ -152,20 +167,28 @@ def _costs(study: StudyView, y: str) -> list[str]:
     return [key for key in dict.fromkeys(wanted) if key != y and candidates(study, [y, key])][:2]
 
 
-def _point(
-    words: dict[str, str],
-    trial: TrialView,
-    x: str,
-    y: str,
-    key: str | None,
-    values: list[str],
-    on_front: bool,
-) -> Point:
+def _group(trial: TrialView, key: str | None, values: list[str]) -> int:
     value = param(trial.params[key]) if key is not None and key in trial.params else ""
-    group = values.index(value) if value in values else max(0, len(values) - 1)
+    return values.index(value) if value in values else max(0, len(values) - 1)
+
+
+def _point(
+    study: StudyView, words: dict[str, str], trial: TrialView, x: str, y: str, group: int, on_front: bool
+) -> Point:
     ends = (trial.metrics.get(f"{x}_low"), trial.metrics.get(f"{x}_high"))
     low, high = (end if end is not None and math.isfinite(end) else None for end in ends)
-    return Point(trial, trial.metrics[x], trial.metrics[y], group, on_front, label(words, trial), low, high)
+    return Point(
+        trial,
+        trial.metrics[x],
+        trial.metrics[y],
+        group,
+        on_front,
+        # Of ten thousand trials only those on the front are named.
+        label(words, trial) if on_front else "",
+        low,
+        high,
+        score_interval(study, trial, y) if on_front else None,
+    )
 
 
 def _panel(study: StudyView, x: str, y: str, points: tuple[Point, ...]) -> Panel:

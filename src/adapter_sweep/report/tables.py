@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from adapter_sweep.records import METRIC_HELP, ParamValue, StudyView, TrialView
+from adapter_sweep.report.checks import checks
 from adapter_sweep.report.front import front
+from adapter_sweep.report.hypervolume import hypervolume
 from adapter_sweep.report.wording import command, is_count, plain, swept_keys
 
 __all__ = ["columns", "csv_metric", "csv_param", "csv_text", "front_json", "trial_document", "trials_csv"]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-_LAST = ("reason", "started", "ended", "mlflow_run_id")
+_LAST = ("reason", "started", "ended", "mlflow_run_id", "command")
 
 
 def columns(study: StudyView) -> list[str]:
@@ -33,7 +35,13 @@ def trials_csv(study: StudyView, trials: Sequence[TrialView]) -> str:
     writer.writerow([csv_text(name) for name in columns(study)])
     params, metrics = swept_keys(study), _metric_keys(study)
     for trial in trials:
-        last = (trial.reason, _time(trial.started), _time(trial.ended), trial.mlflow_run_id)
+        last = (
+            trial.reason,
+            _time(trial.started),
+            _time(trial.ended),
+            trial.mlflow_run_id,
+            command(trial) if trial.overrides else None,
+        )
         writer.writerow(
             [
                 trial.number,
@@ -56,10 +64,28 @@ def front_json(study: StudyView) -> str:
         "search_space": {plain(key): plain(value) for key, value in study.search_space.items()},
         "front": [trial_document(trial) for trial in front(study)],
         "anchors": {plain(name): _numbers(metrics) for name, metrics in study.anchors.items()},
+        "hypervolume": _volume(study),
+        "importance": {
+            plain(key): {plain(k): v for k, v in shares.items()} for key, shares in study.importance.items()
+        },
+        "checks": [{"check": c.name, "verdict": c.verdict, "sentence": plain(c.sentence)} for c in checks(study)],
         "provenance": {plain(key): plain(value) for key, value in study.provenance.items()},
         "mlflow_run_id": study.mlflow_run_id,
     }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _volume(study: StudyView) -> dict[str, object] | None:
+    found = hypervolume(study)
+    if found is None:
+        return None
+    return {
+        "value": found.value,
+        "reference": {plain(key): value for key, value in found.box.reference.items()},
+        "best": {plain(key): value for key, value in found.box.best.items()},
+        "logarithmic": [plain(key) for key in found.box.log],
+        "over_trials": [{"trial": trial, "value": value} for trial, value in found.gains()],
+    }
 
 
 def trial_document(trial: TrialView) -> dict[str, object]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from adapter_sweep.records import StudyView, TrialState, TrialView
 from adapter_sweep.report.front import primary_objective
-from adapter_sweep.report.rows import Rows
+from adapter_sweep.report.rows import IMPORTANCE_HELP, Rows
 from adapter_sweep.report.scores import Score, score_words, validation_score
 from adapter_sweep.report.several.overlay import Overlay
 from adapter_sweep.report.several.sentences import loss_text, setting_name
@@ -161,10 +161,7 @@ def _importance(group: TaskGroup) -> list[Section]:
         (names.get(name, one_line(name, 60)), *(f"{s[name]:.0%}" if name in s else "" for s in shares)) for name in keys
     )
     shade = tuple((None, *(share.get(name) for share in shares)) for name in keys)
-    notes = (
-        f"The share of the variance of {metric_name(key)} that each hyperparameter explains by itself, over the trials "
-        "of each study.",
-    )
+    notes = (f"Objective: {metric_name(key)}. {IMPORTANCE_HELP}",)
     rows = Rows(("hyperparameter", *group.labels), cells, (False, *(True for _ in group.labels)))
     return [Section("Which hyperparameter matters for which task", notes, rows, shade)]
 
