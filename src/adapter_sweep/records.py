@@ -163,8 +163,8 @@ class StudyView:
         anchors: reference points beside the trials, label -> recorded numbers (e.g. the majority class).
         mlflow_run_id: the parent run, once there is one.
         confirmation: the finalists on the test split, once they were confirmed.
-        importance: objective -> Hydra key -> share of the objective's variance over the trials that the parameter
-            explains; empty where it was not computed.
+        importance: objective -> Hydra key -> share of the objective's variance over the search space that the
+            parameter explains by itself, all of them together 1; empty where it was not computed.
     """
 
     name: str

@@ -3,7 +3,7 @@ from report_studies import make_study, make_trial, usual_study
 
 from adapter_sweep.records import TrialState
 from adapter_sweep.report import answer
-from adapter_sweep.report.answer import standard_error
+from adapter_sweep.report.intervals import standard_error
 
 
 def test_the_answer_in_one_sentence() -> None:

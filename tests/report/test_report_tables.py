@@ -16,11 +16,11 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 def test_columns_are_stable_and_complete() -> None:
     expected = ["trial", "state", "method.placement", "method.width", *METRIC_HELP]
-    expected += ["reason", "started", "ended", "mlflow_run_id"]
+    expected += ["reason", "started", "ended", "mlflow_run_id", "command"]
     assert columns(make_study()) == columns(usual_study()) == expected
     extra = make_study(make_trial(0, 0.8, f1=0.7, swept={"seed": 1}))
     assert columns(extra)[2:5] == ["method.placement", "method.width", "seed"]
-    assert columns(extra)[-5] == "f1"
+    assert columns(extra)[-6] == "f1"
 
 
 def test_every_trial_is_a_row_and_absent_is_empty() -> None:

@@ -56,15 +56,45 @@ def trial(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
 
 @app.command()
 def report(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(metavar="STUDY … [KEY=VALUE] …", help="One study or more, by name; then Hydra overrides."),
+    ],
+    config_dir: ConfigDir = None,
+) -> None:
+    """Write a study's Pareto-front report again; of several studies, one report that compares them."""
+    studies, overrides = _studies_and_overrides(arguments)
+    composed = _compose(overrides, config_dir)
+    if len(studies) > 1:
+        from adapter_sweep.cli.comparing import write_several_report
+
+        write_several_report(studies, composed.config)
+        return
+    from adapter_sweep.cli.reading import write_study_report
+
+    write_study_report(studies[0], composed.config)
+
+
+@app.command()
+def best(
     study: Annotated[str, typer.Argument(help="The study's name.")],
     overrides: Overrides = None,
     config_dir: ConfigDir = None,
+    max_params: Annotated[
+        str | None, typer.Option(metavar="N", help="At most so many trainable parameters: 100k, 1.5M, 1e5, 100_000.")
+    ] = None,
+    max_latency_ratio: Annotated[
+        str | None, typer.Option(metavar="X", help="At most so many times the frozen backbone's latency, e.g. 1.05.")
+    ] = None,
+    min_accuracy: Annotated[str | None, typer.Option(metavar="X", help="At least this accuracy, from 0 to 1.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
-    """Write a study's Pareto-front report again."""
+    """Choose the trial to ship: the best one, or one as good that costs less, within a budget."""
     composed = _compose(overrides, config_dir)
-    from adapter_sweep.cli.reading import write_study_report
+    from adapter_sweep.cli.choosing import print_best, read_budget
 
-    write_study_report(study, composed.config)
+    budget = read_budget(max_params, max_latency_ratio, min_accuracy)
+    raise typer.Exit(print_best(study, composed.config, budget, as_json=as_json))
 
 
 @app.command()
@@ -97,6 +127,15 @@ def doctor(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     from adapter_sweep.cli.checkup import check_all
 
     raise typer.Exit(check_all(composed.config))
+
+
+def _studies_and_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """A study's name holds no `=` and does not begin with `~`; every override does one of the two."""
+    overrides = [text for text in arguments if "=" in text or text.startswith("~")]
+    studies = [text for text in arguments if text not in overrides]
+    if not studies:
+        raise UserInputError("report: name a study, or several, e.g. adapter-sweep report quickstart")
+    return studies, overrides
 
 
 def _compose(overrides: list[str] | None, config_dir: Path | None, default_sweep: str | None = None) -> "Composed":

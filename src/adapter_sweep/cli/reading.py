@@ -1,5 +1,6 @@
 """Commands that read: `report`, `ui`, `config`. None of them needs torch."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -10,6 +11,7 @@ from adapter_sweep.cli.printing import open_console, print_front
 from adapter_sweep.config import SweepConfig
 from adapter_sweep.config.compose import Composed
 from adapter_sweep.report import write_report
+from adapter_sweep.study.importance import importance
 from adapter_sweep.study.ledger import Ledger, storage_url
 from adapter_sweep.tracking import Tracker, TrackingError, serve_ui
 
@@ -22,6 +24,7 @@ def write_study_report(study: str, config: SweepConfig) -> None:
     results_dir = Path(config.results_dir).expanduser()
     ledger = Ledger.read(study, url=storage_url(config.study.storage, results_dir), results_dir=results_dir)
     view = ledger.view()
+    view = replace(view, importance=importance(view))
     paths = write_report(view, ledger.folder)
     print_front(console, view)
     for path in (

@@ -22,6 +22,7 @@ from adapter_sweep.config.space import grid_points
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.records import TrialState
 from adapter_sweep.report import write_report
+from adapter_sweep.study.importance import importance
 from adapter_sweep.study.ledger import Ledger, storage_url
 from adapter_sweep.study.loop import run_trials
 from adapter_sweep.study.messages import Job
@@ -163,6 +164,7 @@ def _close(console: Console, ledger: Ledger, publisher: Publisher, results_dir: 
     with console.status("Writing the report …"):
         publisher.all()
         view = ledger.view()
+        view = replace(view, importance=importance(view))
         paths = write_report(view, ledger.folder)
         publisher.report(ledger.folder)
     one = next((trial for trial in view.trials if trial.number == single), None)

@@ -1,8 +1,24 @@
 """A study as files and tables that people read; imports stay light until something is drawn."""
 
 from adapter_sweep.report.answer import Answer, answer
+from adapter_sweep.report.choosing import Budget, Choice, choose
 from adapter_sweep.report.front import front
+from adapter_sweep.report.recommendation import choice_json, choice_lines, nothing_fits
 from adapter_sweep.report.rows import Rows, front_rows
 from adapter_sweep.report.write import ReportPaths, write_report
 
-__all__ = ["Answer", "ReportPaths", "Rows", "answer", "front", "front_rows", "write_report"]
+__all__ = [
+    "Answer",
+    "Budget",
+    "Choice",
+    "ReportPaths",
+    "Rows",
+    "answer",
+    "choice_json",
+    "choice_lines",
+    "choose",
+    "front",
+    "front_rows",
+    "nothing_fits",
+    "write_report",
+]

@@ -1,14 +1,14 @@
 """What a study says, in sentences: built from its data, and no stronger than its data."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adapter_sweep.records import StudyView, TrialState, TrialView
 from adapter_sweep.report.front import candidates, cost_objective, front, primary_objective
+from adapter_sweep.report.intervals import standard_error
 from adapter_sweep.report.wording import describe, metric_name, number, one_line, short_keys
 
-__all__ = ["Answer", "answer", "score_text", "standard_error"]
+__all__ = ["Answer", "answer", "less_of", "score_text"]
 
 
 @dataclass(frozen=True)
@@ -28,23 +28,6 @@ class Answer:
     best: TrialView | None = None
     near: TrialView | None = None
     error: float | None = None
-
-
-def standard_error(study: StudyView, trial: TrialView, key: str) -> float | None:
-    """One standard error of a trial's score, sqrt(p (1 - p) / n), where the score is a share of n examples.
-
-    None for other metrics than plain accuracy: the record's `accuracy` is the task's primary metric, which
-    `task.metric` names. At 0 or 1 the formula would claim certainty, so p keeps half an example's distance.
-    """
-    task = study.config.get("task")
-    metric = task.get("metric", "accuracy") if isinstance(task, Mapping) else "accuracy"
-    share, examples = trial.metrics.get(key), trial.metrics.get("eval_examples")
-    if key != "accuracy" or metric != "accuracy" or share is None or examples is None:
-        return None
-    if not (0 <= share <= 1 and math.isfinite(examples) and examples >= 1):
-        return None
-    share = min(max(share, 0.5 / examples), 1 - 0.5 / examples)
-    return math.sqrt(share * (1 - share) / examples)
 
 
 def score_text(study: StudyView, trial: TrialView, key: str) -> str:
@@ -88,7 +71,7 @@ def _headline(study: StudyView, best: TrialView, near: TrialView | None, error: 
     examples = number("eval_examples", best.metrics["eval_examples"])
     start = f"{_who(study, best)} reaches {score} (one standard error, {examples} examples){_costs(study, best)}"
     if near is None:
-        return f"{start}; no trial within one standard error of it has {_less(cost)}."
+        return f"{start}; no trial within one standard error of it has {less_of(cost)}."
     fewer = _fewer(cost, best.metrics[cost], near.metrics[cost])
     return (
         f"{start}; {_who(study, near, capital=False)}, at {number(primary, near.metrics[primary])}, "
@@ -111,7 +94,8 @@ def _costs(study: StudyView, trial: TrialView) -> str:
     return f" with {' and '.join(parts)}" if parts else ""
 
 
-def _less(cost: str) -> str:
+def less_of(cost: str) -> str:
+    """To pay less, in words: `fewer trainable parameters`, `a lower latency ratio`."""
     return f"fewer {metric_name(cost)}" if cost.endswith("_params") else f"a lower {metric_name(cost)}"
 
 
@@ -120,8 +104,8 @@ def _fewer(cost: str, most: float, least: float) -> str:
         return f"{metric_name(cost)} {number(cost, least)}"
     factor = most / least
     if factor < 1.95:
-        return f"{1 - least / most:.0%} {_less(cost)} ({number(cost, least)})"
-    return f"{factor:.0f} times {_less(cost)} ({number(cost, least)})"
+        return f"{1 - least / most:.0%} {less_of(cost)} ({number(cost, least)})"
+    return f"{factor:.0f} times {less_of(cost)} ({number(cost, least)})"
 
 
 def _latency_beside(study: StudyView, best: TrialView, near: TrialView) -> str:

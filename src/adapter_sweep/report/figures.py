@@ -1,11 +1,9 @@
 """front.png and front.svg: the front in two panels, for a page that nobody hovers over."""
 
-import io
-import math
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from adapter_sweep.records import StudyView
+from adapter_sweep.report.drawing import MARKERS, draw_images, log_ticks
 from adapter_sweep.report.labels import place_labels
 from adapter_sweep.report.picture import Panel, Picture, axis_title, picture
 from adapter_sweep.report.wording import metric_name, number, one_line
@@ -18,47 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["front_images"]
 
-_SHAPES = {
-    "circle": "o",
-    "square": "s",
-    "diamond": "D",
-    "triangle-up": "^",
-    "triangle-down": "v",
-    "pentagon": "p",
-    "cross": "X",
-}
 _MANY = 2_000  # quiet points beyond this are drawn as pixels in the SVG, to keep it small
 _LABELS = 12  # labels a panel at most
 
 
 def front_images(study: StudyView) -> tuple[bytes, bytes]:
     """The picture of the front as (PNG, SVG); the same study gives the same bytes."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    style: dict[Any, Any] = {
-        "svg.hashsalt": "adapter-sweep",
-        "svg.fonttype": "path",
-        "text.parse_math": False,  # a dollar sign in a user's words is a dollar sign
-        "font.family": "DejaVu Sans",
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.edgecolor": "#888888",
-        "axes.unicode_minus": False,
-    }
-    defaults: dict[Any, Any] = {**mpl.rcParamsDefault, **style, "backend": "agg"}
-    with mpl.rc_context(defaults), warnings.catch_warnings():
-        # A user's words may hold characters the font lacks: they are drawn as boxes.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure = Figure(figsize=(11, 4.9), dpi=150, facecolor="white")
-        FigureCanvasAgg(figure)
-        _draw(figure, study, picture(study))
-        png, svg = io.BytesIO(), io.BytesIO()
-        figure.savefig(png, format="png", metadata={"Software": None})
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    return png.getvalue(), svg.getvalue()
+    return draw_images(lambda figure: _draw(figure, study, picture(study)))
 
 
 def _draw(figure: "Figure", study: StudyView, shown: Picture) -> None:
@@ -79,7 +43,7 @@ def _draw(figure: "Figure", study: StudyView, shown: Picture) -> None:
 def _axes(axes: "Axes", study: StudyView, shown: Picture, panel: Panel, *, first: bool) -> None:
     if panel.log:
         axes.set_xscale("log")
-        _log_ticks(axes, panel)
+        log_ticks(axes, panel.x_range)
     axes.set_xlim(*panel.x_range)
     axes.set_ylim(*shown.y_range)
     axes.set_xlabel(axis_title(study, panel.x))
@@ -98,7 +62,7 @@ def _axes(axes: "Axes", study: StudyView, shown: Picture, panel: Panel, *, first
         axes.step(xs, ys, where="post" if panel.step == "post" else "pre", color="#555555", lw=1.1, zorder=2)
     quiet = [point for point in panel.points if not point.on_front]
     for index, group in enumerate(shown.groups):
-        marker = _SHAPES[group.shape]
+        marker = MARKERS[group.shape]
         mine = [point for point in quiet if point.group == index]
         axes.scatter(
             [p.x for p in mine],
@@ -115,6 +79,8 @@ def _axes(axes: "Axes", study: StudyView, shown: Picture, panel: Panel, *, first
         for point in mine:
             if point.low is not None and point.high is not None:
                 axes.hlines(point.y, point.low, point.high, color=group.light, lw=1.2, alpha=0.6, zorder=3.5)
+            if point.y_interval is not None:
+                axes.vlines(point.x, *point.y_interval, color=group.light, lw=1.2, alpha=0.6, zorder=3.5)
         axes.scatter(
             [p.x for p in mine],
             [p.y for p in mine],
@@ -177,12 +143,14 @@ def _legend(figure: "Figure", shown: Picture) -> None:
         return Line2D([], [], linestyle="none", marker=marker, **look)  # type: ignore[arg-type]
 
     entries: list[tuple[Artist, str]] = [
-        (dot(_SHAPES[group.shape], color=group.light, markersize=7), f"{shown.group_by} {group.name}")
+        (dot(MARKERS[group.shape], color=group.light, markersize=7), f"{shown.group_by} {group.name}")
         for group in shown.groups
         if shown.group_by
     ]
     entries.append((dot("o", color="#888888", markersize=7), "on the front"))
     entries.append((dot("o", color="#888888", alpha=0.3, markersize=5, markeredgewidth=0), "dominated"))
+    if any(point.y_interval for panel in shown.panels for point in panel.points):
+        entries.append((Line2D([], [], color="#888888", lw=1.2, alpha=0.6), "95 % interval"))
     if shown.answer.best:
         words = "best" + (", and cheapest within one standard error" if shown.answer.near else "")
         look = {
@@ -205,22 +173,3 @@ def _legend(figure: "Figure", shown: Picture) -> None:
         handletextpad=0.4,
         columnspacing=1.6,
     )
-
-
-def _log_ticks(axes: "Axes", panel: Panel) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    low, high = panel.x_range
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if high / low < 300 else (1,)
-    ticks = [step * 10.0**decade for decade in decades for step in steps]
-    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
-
-
-def _short(value: float) -> str:
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:g}{unit}"
-    return f"{value:g}"

@@ -1,81 +1,75 @@
 """report.html: one file with everything in it, that fetches nothing and lets nothing in."""
 
-import base64
-import hashlib
 import json
-from collections.abc import Mapping
-from importlib.resources import files
+from collections.abc import Mapping, Sequence
 
-from adapter_sweep.records import StudyView, TrialState
+from adapter_sweep.records import StudyView, TrialState, TrialView
+from adapter_sweep.report.checks import checks
 from adapter_sweep.report.front import front
+from adapter_sweep.report.hypervolume import hypervolume
+from adapter_sweep.report.page import part, render_page, script_policy
 from adapter_sweep.report.picture import picture
-from adapter_sweep.report.plots import panels_json, text_alternative
-from adapter_sweep.report.rows import front_rows, trial_rows
+from adapter_sweep.report.plots import page_json, text_alternative
+from adapter_sweep.report.rows import IMPORTANCE_HELP, front_rows, importance_rows, volume_text
+from adapter_sweep.report.slices import slices
 from adapter_sweep.report.wording import command, describe, metric_name, one_line, plain, short_keys
 
 __all__ = ["report_html"]
 
-_TABLE_ROWS = 1_000  # trials in the page's table at most; trials.csv holds all
+_SCRIPTS = ("page.js", "panels.js", "charts.js", "parallel.js", "trials.js")
 _TROUBLE_ROWS = 200  # failures and refusals listed at most
 _COMMANDS = 200  # reproducing commands listed at most
+_TROUBLE = (TrialState.FAILED, TrialState.REFUSED, TrialState.PRUNED, TrialState.INTERRUPTED)
 
 
 def report_html(study: StudyView) -> str:
     """The study as a self-contained page."""
-    import jinja2
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
     shown, members, words = picture(study), front(study), short_keys(study)
-    library, script = (get_plotlyjs() if shown.panels else ""), _read("report.js")
-    trouble = study.in_state(TrialState.FAILED, TrialState.REFUSED, TrialState.PRUNED, TrialState.INTERRUPTED)
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_read),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["plain"] = plain
-    return environment.get_template("report.html.j2").render(
+    cuts, volume, judged = slices(study), hypervolume(study), checks(study)
+    library = get_plotlyjs() if shown.panels or cuts or volume else ""
+    script = "".join(['"use strict";\n(() => {\n', *map(part, _SCRIPTS), "})();\n"]) if study.trials else ""
+    trouble = study.in_state(*_TROUBLE)
+    return render_page(
+        "report.html.j2",
         study=study,
         title=one_line(study.name, 120),
         answer=shown.answer,
         shown=shown,
         y_name=metric_name(shown.y),
         captions=[(metric_name(panel.x), text_alternative(shown, panel)) for panel in shown.panels],
+        intervals=any(point.y_interval for panel in shown.panels for point in panel.points),
         front=front_rows(study),
         picks={
             t.number: why for t, why in ((shown.answer.near, "cheapest within 1 SE"), (shown.answer.best, "best")) if t
         },
         commands=[(trial.number, describe(words, trial), command(trial)) for trial in members[:_COMMANDS]],
         commands_left=max(0, len(members) - _COMMANDS),
-        trials=trial_rows(study, study.trials[:_TABLE_ROWS], every=True),
-        trouble=[
-            (t.number, t.state.value, describe(words, t), one_line(t.reason or "", 600))
-            for t in trouble[:_TROUBLE_ROWS]
-        ],
+        checks=judged,
+        looks=sum(check.verdict == "look at this" for check in judged),
+        slices=cuts,
+        volume="" if volume is None else volume_text(volume),
+        importance=importance_rows(study),
+        importance_help=IMPORTANCE_HELP,
+        complete=len(study.in_state(TrialState.COMPLETE)),
+        trouble=_told(trouble[:_TROUBLE_ROWS], words),
         trouble_count=len(trouble),
         provenance={one_line(key): one_line(value, 600) for key, value in study.provenance.items()},
         config=_yaml(study.config),
         created=study.created.isoformat(sep=" ", timespec="minutes") if study.created else "",
         # Markup: our own files, and JSON in which no markup character is left.
-        style=Markup(_read("report.css")),
+        style=Markup(part("report.css")),
         library=Markup(library),
         script=Markup(script),
-        data=Markup(panels_json(study, shown)),
-        script_hashes=" ".join(f"'{_hash(text)}'" for text in (library, script) if text),
+        data=Markup(page_json(study, shown, cuts, volume)) if script else "",
+        script_hashes=script_policy(library, script) or "'none'",
     )
 
 
-def _read(name: str) -> str:
-    return files("adapter_sweep.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _hash(script: str) -> str:
-    """A script's name in the page's content security policy: no script runs but those that were hashed."""
-    digest = hashlib.sha256(script.encode("utf-8")).digest()
-    return "sha256-" + base64.b64encode(digest).decode("ascii")
+def _told(trials: Sequence[TrialView], words: Mapping[str, str]) -> list[tuple[int, str, str, str]]:
+    return [(t.number, t.state.value, describe(words, t), one_line(t.reason or "", 600)) for t in trials]
 
 
 def _yaml(config: Mapping[str, object]) -> str:

@@ -5,11 +5,13 @@ from collections.abc import Iterable, Sequence
 
 from adapter_sweep.records import StudyView, TrialState
 from adapter_sweep.report.answer import answer
+from adapter_sweep.report.checks import checks
 from adapter_sweep.report.front import front
-from adapter_sweep.report.rows import Rows, front_rows
+from adapter_sweep.report.hypervolume import hypervolume
+from adapter_sweep.report.rows import IMPORTANCE_HELP, Rows, front_rows, importance_rows, volume_text
 from adapter_sweep.report.wording import command, one_line
 
-__all__ = ["escape", "report_markdown"]
+__all__ = ["escape", "report_markdown", "table"]
 
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~$])")
 _LISTED = 50  # commands and reasons at most; the other files hold all
@@ -23,9 +25,15 @@ def report_markdown(study: StudyView) -> str:
     parts.append("\n".join(f"- {escape(sentence, 2000)}" for sentence in said.details))
     parts.append("![The front: score over parameters and over latency](front.png)")
     if members:
-        parts += ["## Trials on the front, cheapest first", _table(front_rows(study))]
+        parts += ["## Trials on the front, cheapest first", table(front_rows(study))]
         parts.append("Commands that reproduce them:")
         parts.append(_code("\n".join(command(trial).replace("\n", " ") for trial in members[:_LISTED])))
+    parts += ["## Checks", _grid(("check", "verdict", "what it means"), _checks(study), (False, False, False))]
+    shares, volume = importance_rows(study), hypervolume(study)
+    if shares.cells:
+        parts += ["## Which parameter matters", table(shares), IMPORTANCE_HELP]
+    if volume is not None:
+        parts += ["## Progress", escape(volume_text(volume), 2000)]
     if trouble:
         reasons = [(str(t.number), t.state.value, one_line(t.reason or "", 400)) for t in trouble[:_LISTED]]
         parts += [
@@ -53,8 +61,13 @@ def escape(text: object, limit: int = 400) -> str:
     return line.replace("://", ":&#47;&#47;").replace("@", "&#64;").replace("www.", "www&#46;")
 
 
-def _table(rows: Rows) -> str:
+def table(rows: Rows) -> str:
+    """A table as GitHub-flavoured Markdown, its cells escaped."""
     return _grid(rows.headers, rows.cells, rows.numeric)
+
+
+def _checks(study: StudyView) -> list[tuple[str, str, str]]:
+    return [(check.name, check.verdict.value, check.sentence) for check in checks(study)]
 
 
 def _pairs(items: Iterable[tuple[str, str]]) -> str:
@@ -63,7 +76,7 @@ def _pairs(items: Iterable[tuple[str, str]]) -> str:
 
 def _grid(headers: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]) -> str:
     lines = [headers, ["---:" if right else "---" for right in numeric], *rows]
-    cells = [[cell if index == 1 else escape(cell) for cell in line] for index, line in enumerate(lines)]
+    cells = [[cell if index == 1 else escape(cell, 1000) for cell in line] for index, line in enumerate(lines)]
     return "\n".join("| " + " | ".join(line) + " |" for line in cells)
 
 

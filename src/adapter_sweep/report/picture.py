@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from adapter_sweep.records import Direction, StudyView, TrialState, TrialView
 from adapter_sweep.report.answer import Answer, answer
 from adapter_sweep.report.front import candidates, front, non_dominated, primary_objective
+from adapter_sweep.report.intervals import score_interval
 from adapter_sweep.report.wording import label, metric_name, one_line, param, short_keys
 
-__all__ = ["Group", "Panel", "Picture", "Point", "axis_title", "picture"]
+__all__ = ["STYLES", "Group", "Panel", "Picture", "Point", "axis_title", "picture", "span"]
 
 PLACEMENT = "method.placement"
 # Okabe-Ito, told apart by colour-blind readers; a light and a dark variant of each, and a shape of its own.
-_STYLES = (
+STYLES = (
     ("circle", "#0072B2", "#56B4E9"),
     ("square", "#D55E00", "#FF8A3D"),
     ("diamond", "#009E73", "#35D0A2"),
@@ -36,7 +37,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Point:
-    """One complete trial in a panel; `low` and `high` bound x where an interval was recorded."""
+    """One complete trial in a panel.
+
+    Attributes:
+        label: its configuration in short; empty where it is not on the front.
+        low: lower end of x, where an interval was recorded; `high` likewise.
+        y_interval: the 95 % interval of y, where it is known and the trial is on the front.
+    """
 
     trial: TrialView
     x: float
@@ -46,6 +53,7 @@ class Point:
     label: str
     low: float | None = None
     high: float | None = None
+    y_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,7 @@ class Picture:
         band: the scores within one standard error of the best one; None where not known.
         anchors: label -> score, those inside `y_range`.
         beyond: the anchors that lie outside `y_range`.
+        grouping: trial number -> its place in `groups`, for every trial of the study.
     """
 
     y: str
@@ -92,21 +101,25 @@ class Picture:
     band: tuple[float, float] | None
     anchors: dict[str, float]
     beyond: dict[str, float]
+    grouping: dict[int, int]
 
 
 def picture(study: StudyView) -> Picture:
     """What to draw for a study; without panels where no complete trial has two numbers to show."""
     y, said = primary_objective(study), answer(study)
     key, values = _grouping(study)
-    styles = [*_STYLES[: len(values)], *[_REST] * max(0, len(values) - len(_STYLES))] or [_STYLES[0]]
+    styles = [*STYLES[: len(values)], *[_REST] * max(0, len(values) - len(STYLES))] or [STYLES[0]]
     names = values or ["complete trial"]
     groups = tuple(Group(name, *style) for name, style in zip(names, styles, strict=True))
     members = {trial.number for trial in front(study)}
     words = short_keys(study)
+    grouping = {trial.number: _group(trial, key, values) for trial in study.trials}
     panels = []
     for x in _costs(study, y):
         trials = candidates(study, [y, x])
-        points = tuple(_point(words, trial, x, y, key, values, trial.number in members) for trial in trials)
+        points = tuple(
+            _point(study, words, trial, x, y, grouping[trial.number], trial.number in members) for trial in trials
+        )
         if points:
             panels.append(_panel(study, x, y, points))
     best = said.best.metrics[y] if said.best else None
@@ -115,19 +128,21 @@ def picture(study: StudyView) -> Picture:
         edge = best - said.error if study.objectives[y] == "maximize" else best + said.error
         band = (min(edge, best), max(edge, best))
     scores = [point.y for panel in panels for point in panel.points]
+    for point in (point for panel in panels for point in panel.points if point.on_front):
+        scores += point.y_interval or ()
     references = {
         one_line(name, 40): metrics[y]
         for name, metrics in study.anchors.items()
         if math.isfinite(metrics.get(y, math.nan))
     }
-    low, high = _span([*scores, *(band or ())])
+    low, high = span([*scores, *(band or ())])
     # An anchor far from the trials would press them together: it is named at the edge instead.
     near = {name: v for name, v in references.items() if low - 1.2 * (high - low) <= v <= high + 1.2 * (high - low)}
-    low, high = _span([*scores, *(band or ()), *near.values()])
+    low, high = span([*scores, *(band or ()), *near.values()])
     margin = 0.10 * (high - low)
     beyond = {name: value for name, value in references.items() if name not in near}
     short = None if key is None else one_line(key.rsplit(".", 1)[-1], 40)
-    return Picture(y, short, groups, tuple(panels), said, (low - margin, high + margin), band, near, beyond)
+    return Picture(y, short, groups, tuple(panels), said, (low - margin, high + margin), band, near, beyond, grouping)
 
 
 def _grouping(study: StudyView) -> tuple[str | None, list[str]]:
@@ -141,7 +156,7 @@ def _grouping(study: StudyView) -> tuple[str | None, list[str]]:
             # A fixed order keeps a placement's colour the same from study to study.
             extra = [value for value in values if value not in order]
             return key, order + extra if set(values) & set(order) else extra
-        if 2 <= len(values) <= len(_STYLES) and all(isinstance(value, str) for value in found):
+        if 2 <= len(values) <= len(STYLES) and all(isinstance(value, str) for value in found):
             return key, values
     return None, []
 
@@ -152,20 +167,28 @@ def _costs(study: StudyView, y: str) -> list[str]:
     return [key for key in dict.fromkeys(wanted) if key != y and candidates(study, [y, key])][:2]
 
 
-def _point(
-    words: dict[str, str],
-    trial: TrialView,
-    x: str,
-    y: str,
-    key: str | None,
-    values: list[str],
-    on_front: bool,
-) -> Point:
+def _group(trial: TrialView, key: str | None, values: list[str]) -> int:
     value = param(trial.params[key]) if key is not None and key in trial.params else ""
-    group = values.index(value) if value in values else max(0, len(values) - 1)
+    return values.index(value) if value in values else max(0, len(values) - 1)
+
+
+def _point(
+    study: StudyView, words: dict[str, str], trial: TrialView, x: str, y: str, group: int, on_front: bool
+) -> Point:
     ends = (trial.metrics.get(f"{x}_low"), trial.metrics.get(f"{x}_high"))
     low, high = (end if end is not None and math.isfinite(end) else None for end in ends)
-    return Point(trial, trial.metrics[x], trial.metrics[y], group, on_front, label(words, trial), low, high)
+    return Point(
+        trial,
+        trial.metrics[x],
+        trial.metrics[y],
+        group,
+        on_front,
+        # Of ten thousand trials only those on the front are named.
+        label(words, trial) if on_front else "",
+        low,
+        high,
+        score_interval(study, trial, y) if on_front else None,
+    )
 
 
 def _panel(study: StudyView, x: str, y: str, points: tuple[Point, ...]) -> Panel:
@@ -185,15 +208,15 @@ def _panel(study: StudyView, x: str, y: str, points: tuple[Point, ...]) -> Panel
         xs += [1 - noise, 1 + noise]
     xs += [end for point in points if point.on_front for end in (point.low, point.high) if end is not None]
     if log:
-        low, high = _span([math.log10(value) for value in xs])
+        low, high = span([math.log10(value) for value in xs])
         x_range = (10 ** (low - 0.08 * (high - low)), 10 ** (high + 0.08 * (high - low)))
     else:
-        low, high = _span(xs)
+        low, high = span(xs)
         x_range = (low - 0.06 * (high - low), high + 0.06 * (high - low))
     return Panel(x, log, points, line, "pre" if ways.get(x) == "maximize" else "post", x_range, noise)
 
 
-def _span(values: list[float]) -> tuple[float, float]:
+def span(values: list[float]) -> tuple[float, float]:
     """Lowest and highest of some values; never of zero length."""
     if not values:
         return 0.0, 1.0

@@ -1,47 +1,57 @@
-"""The data of the interactive panels: plain JSON for plotly.js, colours left to the page's theme."""
+"""The data of the page's charts: plain JSON for its script, colours left to the page's theme."""
 
-import html
 import json
 
-from adapter_sweep.records import StudyView, TrialView
-from adapter_sweep.report.answer import score_text
-from adapter_sweep.report.picture import Panel, Picture, Point, axis_title
-from adapter_sweep.report.wording import describe, metric_name, number, one_line, ratio_text, short_keys
+from adapter_sweep.records import StudyView, TrialState
+from adapter_sweep.report.columns import trial_columns
+from adapter_sweep.report.front import front
+from adapter_sweep.report.hypervolume import Hypervolume
+from adapter_sweep.report.picture import Panel, Picture, axis_title
+from adapter_sweep.report.runs import runs_address
+from adapter_sweep.report.slices import Slice
+from adapter_sweep.report.wording import label, metric_name, number, plain, short_keys
 
-__all__ = ["panels_json", "text_alternative"]
-
-_HOVER_LIMIT = 240  # characters of configuration in one hover text
+__all__ = ["page_json", "text_alternative"]
 
 
-def panels_json(study: StudyView, shown: Picture) -> str:
-    """The panels as JSON that may stand inside a script element.
+def page_json(study: StudyView, shown: Picture, cuts: tuple[Slice, ...], volume: Hypervolume | None) -> str:
+    """All that the page's script shows, as JSON that may stand inside a script element: no `<` or `&` is left in it.
 
-    Each hover text is stored once and shared by the panels. Texts are escaped twice over: for plotly, which
-    reads pseudo-HTML in them, and for the page, where no `<` or `&` of the data remains.
+    Texts are as they came, but for control characters: the script writes them as text, and escapes those it gives to
+    plotly, which reads pseudo-HTML.
     """
-    trials: dict[int, TrialView] = {p.trial.number: p.trial for panel in shown.panels for p in panel.points}
-    words = short_keys(study)
-    places = {trial: index for index, trial in enumerate(trials)}
+    words, members = short_keys(study), front(study)
+    places = {trial.number: place for place, trial in enumerate(study.trials)}
+    chosen = ((shown.answer.best, "best"), (shown.answer.near, "cheapest within 1 SE"))
     document = {
-        "groups": [{"shape": group.shape, "light": group.light, "dark": group.dark} for group in shown.groups],
-        "hover": [_hover(study, shown, words, trial) for trial in trials.values()],
-        "trials": list(trials),
-        "y": {"title": html.escape(axis_title(study, shown.y)), "range": shown.y_range},
+        "trials": trial_columns(study),
+        "complete": TrialState.COMPLETE.value,
+        "runs": runs_address(study),
+        "groups": [{"name": g.name, "shape": g.shape, "light": g.light, "dark": g.dark} for g in shown.groups],
+        "group": [shown.grouping[trial.number] for trial in study.trials],
+        "front": [places[trial.number] for trial in members],
+        "labels": [label(words, trial) for trial in members],
+        "picks": [[places[trial.number], why] for trial, why in chosen if trial is not None],
+        "y": {
+            "key": plain(shown.y),
+            "title": axis_title(study, shown.y),
+            "range": shown.y_range,
+            "objectives": [plain(key) for key in study.objectives],
+        },
         "band": shown.band,
-        "anchors": [[html.escape(f"{name} {number(shown.y, v)}"), v] for name, v in shown.anchors.items()],
+        "anchors": [[f"{name} {number(shown.y, v)}", v] for name, v in shown.anchors.items()],
         "beyond": [
-            [
-                html.escape(f"{'↓' if v < shown.y_range[0] else '↑'} {name} {number(shown.y, v)}"),
-                v < shown.y_range[0],
-            ]
+            [f"{'↓' if v < shown.y_range[0] else '↑'} {name} {number(shown.y, v)}", v < shown.y_range[0]]
             for name, v in shown.beyond.items()
         ],
-        "picks": [
-            [trial.number, why]
-            for trial, why in ((shown.answer.best, "best"), (shown.answer.near, "cheapest within 1 SE"))
-            if trial is not None
-        ],
-        "panels": [_panel(study, panel, places) for panel in shown.panels],
+        "panels": [_panel(study, panel) for panel in shown.panels],
+        "slices": [{"key": plain(cut.key), "name": cut.name, "log": cut.log} for cut in cuts],
+        "volume": None
+        if volume is None
+        else {
+            "x": [trial for trial, _ in volume.over_trials],
+            "y": [float(f"{share:.6g}") for _, share in volume.over_trials],
+        },
     }
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
@@ -59,40 +69,13 @@ def text_alternative(shown: Picture, panel: Panel) -> str:
     return words + ". The tables below hold the same numbers."
 
 
-def _panel(study: StudyView, panel: Panel, places: dict[int, int]) -> dict[str, object]:
-    members = [point for point in panel.points if point.on_front]
+def _panel(study: StudyView, panel: Panel) -> dict[str, object]:
     return {
-        "title": html.escape(axis_title(study, panel.x)),
+        "key": plain(panel.x),
+        "title": axis_title(study, panel.x),
         "log": panel.log,
         "range": panel.x_range,
         "step": "hv" if panel.step == "post" else "vh",
         "line": [[x for x, _ in panel.line], [y for _, y in panel.line]],
         "noise": panel.noise,
-        "quiet": _columns([point for point in panel.points if not point.on_front], places),
-        "front": _columns(members, places) | {
-            "label": [html.escape(point.label) for point in members],
-            "low": [None if point.low is None else max(0.0, point.x - point.low) for point in members],
-            "high": [None if point.high is None else max(0.0, point.high - point.x) for point in members],
-        },
-    }  # fmt: skip
-
-
-def _columns(points: list[Point], places: dict[int, int]) -> dict[str, object]:
-    """Points column by column: position, group, and the place of the trial's hover text."""
-    return {
-        "x": [float(f"{point.x:.7g}") for point in points],
-        "y": [float(f"{point.y:.7g}") for point in points],
-        "g": [point.group for point in points],
-        "t": [places[point.trial.number] for point in points],
     }
-
-
-def _hover(study: StudyView, shown: Picture, words: dict[str, str], trial: TrialView) -> str:
-    """A trial's hover text, a line for each thing."""
-    lines = [f"trial {trial.number}", one_line(describe(words, trial), _HOVER_LIMIT)]
-    lines.append(f"{metric_name(shown.y)} {score_text(study, trial, shown.y)}")
-    for key in dict.fromkeys([*(panel.x for panel in shown.panels), "trainable_params", "latency_ratio"]):
-        value = ratio_text(trial, key) if key.endswith("latency_ratio") else number(key, trial.metrics.get(key))
-        if value and key != shown.y:
-            lines.append(f"{metric_name(key)} {value}")
-    return "<br>".join(html.escape(line) for line in lines if line)

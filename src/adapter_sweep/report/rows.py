@@ -6,10 +6,16 @@ from dataclasses import dataclass
 from adapter_sweep.records import StudyView, TrialView
 from adapter_sweep.report.answer import score_text
 from adapter_sweep.report.front import front, primary_objective
-from adapter_sweep.report.wording import number, param, ratio_text, short_keys
+from adapter_sweep.report.hypervolume import Hypervolume
+from adapter_sweep.report.wording import metric_name, number, param, ratio_text, short_keys
 
-__all__ = ["Rows", "front_rows", "trial_rows"]
+__all__ = ["IMPORTANCE_HELP", "Rows", "front_rows", "importance_rows", "shown_metrics", "trial_rows", "volume_text"]
 
+IMPORTANCE_HELP = (
+    "The share of each objective's variance over the search space that a parameter explains by itself, by fANOVA "
+    "(Hutter et al., 2014); the shares of an objective sum to 1, and what parameters do together is left out. It "
+    "tells what mattered in this space, not in a wider one."
+)
 _BESIDE = ("trainable_params", "latency_ratio")
 _MORE = ("latency_p50_ms", "train_seconds")
 
@@ -34,29 +40,55 @@ def front_rows(study: StudyView) -> Rows:
     return trial_rows(study, front(study))
 
 
-def trial_rows(study: StudyView, trials: Sequence[TrialView], *, every: bool = False) -> Rows:
-    """Any trials: number, swept parameters by short key, objectives, then the usual costs that were measured.
-
-    Args:
-        study: where the trials are from.
-        trials: the rows, in this order.
-        every: whether to add the trial's state and the numbers of less weight.
-    """
-    names, primary = short_keys(study), primary_objective(study)
-    wanted = dict.fromkeys([primary, *study.objectives, *_BESIDE, *(_MORE if every else ())])
-    metrics = [key for key in wanted if key in study.objectives or any(key in t.metrics for t in study.trials)]
-    headers = ["trial", *(["state"] if every else []), *names.values(), *metrics]
+def trial_rows(study: StudyView, trials: Sequence[TrialView]) -> Rows:
+    """Any trials, by the order given: number, swept parameters by short key, then `shown_metrics`."""
+    names, primary, metrics = short_keys(study), primary_objective(study), shown_metrics(study)
+    headers = ["trial", *names.values(), *metrics]
     words = {name for key, name in names.items() if any(isinstance(t.params.get(key), str) for t in study.trials)}
     cells = [
         (
             str(trial.number),
-            *([trial.state.value] if every else []),
             *(param(trial.params[key]) if key in trial.params else "" for key in names),
             *(_cell(study, trial, key, primary) for key in metrics),
         )
         for trial in trials
     ]
-    return Rows(tuple(headers), tuple(cells), tuple(name not in words and name != "state" for name in headers))
+    return Rows(tuple(headers), tuple(cells), tuple(name not in words for name in headers))
+
+
+def shown_metrics(study: StudyView, *, every: bool = False) -> list[str]:
+    """The recorded numbers a table shows: the objectives, the score first, then the usual costs that were measured.
+
+    Args:
+        study: whose numbers.
+        every: whether to add those of less weight.
+    """
+    wanted = dict.fromkeys([primary_objective(study), *study.objectives, *_BESIDE, *(_MORE if every else ())])
+    return [key for key in wanted if key in study.objectives or any(key in t.metrics for t in study.trials)]
+
+
+def importance_rows(study: StudyView) -> Rows:
+    """A row for each searched parameter, a column of percentages for each objective; no row where nothing is known."""
+    names = short_keys(study)
+    shares = {key: found for key, found in study.importance.items() if found}
+    # By the score's shares: its parameter is what most readers look for.
+    first = next(iter(shares.values()), {})
+    keys = [key for key in names if any(key in found for found in shares.values())]
+    keys.sort(key=lambda key: -first.get(key, 0.0))
+    cells = [(names[key], *(f"{found.get(key, 0.0):.0%}" for found in shares.values())) for key in keys]
+    return Rows(("parameter", *map(metric_name, shares)), tuple(cells), (False, *(True for _ in shares)))
+
+
+def volume_text(volume: Hypervolume) -> str:
+    """The hypervolume and where it was measured, in sentences."""
+    where = [f"{metric_name(key)} {number(key, value)}" for key, value in volume.box.reference.items()]
+    first = next(trial for trial, share in volume.over_trials if share == volume.value)
+    log = ", ".join(metric_name(key) for key in volume.box.log)
+    return (
+        f"The front dominates {volume.value:.1%} of the space between the best value seen of each objective and the "
+        f"reference point ({', '.join(where)}){f', with {log} by logarithm' if log else ''}. "
+        f"It has not grown since trial {first}."
+    )
 
 
 def _cell(study: StudyView, trial: TrialView, key: str, primary: str) -> str:

@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from adapter_sweep.records import METRIC_HELP, ParamValue, StudyView, TrialView
+from adapter_sweep.report.checks import checks
 from adapter_sweep.report.front import front
+from adapter_sweep.report.hypervolume import hypervolume
 from adapter_sweep.report.wording import command, is_count, plain, swept_keys
 
-__all__ = ["columns", "front_json", "trials_csv"]
+__all__ = ["columns", "csv_metric", "csv_param", "csv_text", "front_json", "trial_document", "trials_csv"]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-_LAST = ("reason", "started", "ended", "mlflow_run_id")
+_LAST = ("reason", "started", "ended", "mlflow_run_id", "command")
 
 
 def columns(study: StudyView) -> list[str]:
@@ -30,17 +32,23 @@ def trials_csv(study: StudyView, trials: Sequence[TrialView]) -> str:
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([_text(name) for name in columns(study)])
+    writer.writerow([csv_text(name) for name in columns(study)])
     params, metrics = swept_keys(study), _metric_keys(study)
     for trial in trials:
-        last = (trial.reason, _time(trial.started), _time(trial.ended), trial.mlflow_run_id)
+        last = (
+            trial.reason,
+            _time(trial.started),
+            _time(trial.ended),
+            trial.mlflow_run_id,
+            command(trial) if trial.overrides else None,
+        )
         writer.writerow(
             [
                 trial.number,
                 trial.state.value,
-                *(_param(trial.params[key]) if key in trial.params else "" for key in params),
-                *(_metric(key, trial.metrics.get(key)) for key in metrics),
-                *("" if value is None else _text(value) for value in last),
+                *(csv_param(trial.params[key]) if key in trial.params else "" for key in params),
+                *(csv_metric(key, trial.metrics.get(key)) for key in metrics),
+                *("" if value is None else csv_text(value) for value in last),
             ]
         )
     return out.getvalue()
@@ -54,15 +62,34 @@ def front_json(study: StudyView) -> str:
         "n_trials": study.n_trials,
         "objectives": {plain(key): way for key, way in study.objectives.items()},
         "search_space": {plain(key): plain(value) for key, value in study.search_space.items()},
-        "front": [_trial(trial) for trial in front(study)],
+        "front": [trial_document(trial) for trial in front(study)],
         "anchors": {plain(name): _numbers(metrics) for name, metrics in study.anchors.items()},
+        "hypervolume": _volume(study),
+        "importance": {
+            plain(key): {plain(k): v for k, v in shares.items()} for key, shares in study.importance.items()
+        },
+        "checks": [{"check": c.name, "verdict": c.verdict, "sentence": plain(c.sentence)} for c in checks(study)],
         "provenance": {plain(key): plain(value) for key, value in study.provenance.items()},
         "mlflow_run_id": study.mlflow_run_id,
     }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _trial(trial: TrialView) -> dict[str, object]:
+def _volume(study: StudyView) -> dict[str, object] | None:
+    found = hypervolume(study)
+    if found is None:
+        return None
+    return {
+        "value": found.value,
+        "reference": {plain(key): value for key, value in found.box.reference.items()},
+        "best": {plain(key): value for key, value in found.box.best.items()},
+        "logarithmic": [plain(key) for key in found.box.log],
+        "over_trials": [{"trial": trial, "value": value} for trial, value in found.gains()],
+    }
+
+
+def trial_document(trial: TrialView) -> dict[str, object]:
+    """A trial as plain values for strict JSON, with the command that reproduces it."""
     return {
         "trial": trial.number,
         "params": {plain(key): _json_param(value) for key, value in trial.params.items()},
@@ -98,21 +125,24 @@ def _whole(key: str, value: float) -> float:
     return int(value) if is_count(key) and float(value).is_integer() else value
 
 
-def _metric(key: str, value: float | None) -> str:
+def csv_metric(key: str, value: float | None) -> str:
+    """A recorded number as a CSV cell; empty where it is absent or not finite."""
     return "" if value is None or not math.isfinite(value) else str(_whole(key, value))
 
 
-def _param(value: ParamValue) -> str:
+def csv_param(value: ParamValue) -> str:
+    """A swept value as a CSV cell, as Hydra writes it."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return _text(value)
+        return csv_text(value)
     return str(value) if math.isfinite(value) else ""
 
 
-def _text(value: str) -> str:
+def csv_text(value: str) -> str:
+    """Foreign text as a CSV cell that no spreadsheet takes for a formula."""
     # The text as it came is tested too: `plain` turns a leading carriage return into a replacement mark.
     cleaned = plain(value)
     return "'" + cleaned if value.startswith(_FORMULA) or cleaned.startswith(_FORMULA) else cleaned

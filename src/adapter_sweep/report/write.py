@@ -9,7 +9,7 @@ from pathlib import Path
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.records import StudyView
 
-__all__ = ["ReportPaths", "write_report"]
+__all__ = ["ReportPaths", "prepare_folder", "write_file", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def write_report(study: StudyView, folder: Path) -> ReportPaths:
     from adapter_sweep.report.markdown import report_markdown
     from adapter_sweep.report.tables import front_json, trials_csv
 
-    _prepare(folder)
+    prepare_folder(folder)
     paths = ReportPaths(
         trials_csv=folder / "trials.csv",
         front_csv=folder / "front.csv",
@@ -65,12 +65,16 @@ def write_report(study: StudyView, folder: Path) -> ReportPaths:
         paths.report_html: report_html(study).encode("utf-8"),
     }
     for path, content in contents.items():
-        _write(path, content)
+        write_file(path, content)
     return paths
 
 
-def _prepare(folder: Path) -> None:
-    """Find out before any work whether the folder can be written to."""
+def prepare_folder(folder: Path) -> None:
+    """Find out before any work whether the folder can be written to.
+
+    Raises:
+        AdapterSweepError: it cannot; the message names it.
+    """
     try:
         folder.mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -81,7 +85,12 @@ def _prepare(folder: Path) -> None:
         raise AdapterSweepError(f"cannot write the report to {folder}: {error.strerror or error}") from error
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file aside, then rename it.
+
+    Raises:
+        AdapterSweepError: it cannot be written; the message names it.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         aside.write_bytes(content)

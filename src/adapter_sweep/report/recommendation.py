@@ -1,0 +1,290 @@
+"""A choice in words for the terminal, and as JSON for scripts."""
+
+import json
+import math
+
+from adapter_sweep.records import StudyView
+from adapter_sweep.report.answer import less_of
+from adapter_sweep.report.choosing import Choice, Limit, Option, noise_between
+from adapter_sweep.report.scores import Score, score_words
+from adapter_sweep.report.tables import trial_document
+from adapter_sweep.report.wording import (
+    command,
+    describe,
+    is_count,
+    metric_name,
+    number,
+    one_line,
+    plain,
+    ratio_text,
+    short_keys,
+)
+
+__all__ = ["RULE", "choice_json", "choice_lines", "nothing_fits"]
+
+RULE = (
+    "the best score within the budget, or the cheapest trial within one standard error of it that is dearer on "
+    "nothing; latencies within the noise floor of each other are alike"
+)
+
+_TOLD = ("trial", "params", "metrics", "overrides", "command", "weights_path", "mlflow_run_id")
+
+
+def choice_lines(study: StudyView, choice: Choice) -> list[tuple[str, str]]:
+    """The choice as lines of a label and a sentence; a choice without a recommendation has none."""
+    chosen, best = choice.recommended, choice.best
+    if chosen is None or best is None:
+        return []
+    lines = [
+        ("Recommended", f"{_who(study, chosen)}: {_numbers(choice, chosen)}"),
+        ("Why", _why(study, choice, chosen, best)),
+        ("Rule", RULE),
+        ("Scores", _scores(choice, chosen.score)),
+        *(("Note", sentence) for sentence in _notes(study, choice, chosen)),
+        ("Next cheaper", _beside(study, choice, choice.cheaper, chosen) or f"none: {_end(choice, 'less')}"),
+        ("Next dearer", _beside(study, choice, choice.dearer, chosen) or f"none: {_end(choice, 'more')}"),
+    ]
+    if not choice.budget.limits:
+        lines.append(("Knee", _knee(study, choice)))
+    return [*lines, ("Command", command(chosen.trial))]
+
+
+def nothing_fits(study: StudyView, choice: Choice) -> str:
+    """Why there is no recommendation, and what comes nearest on each limit: one line each."""
+    if not choice.options:
+        if choice.unmeasured:
+            names = ", ".join(metric_name(key) for key in (choice.primary, *choice.costs))
+            return f"none of the {choice.unmeasured:,} complete trials has all of: {names}"
+        return f"study {plain(study.name)!r} has no complete trial yet"
+    count = len(choice.options)
+    first = f"none of the {count:,} trials{_tested(choice)} fits the budget ({_limits(choice)}). What comes nearest:"
+    return "\n".join([first, *(_nearest(study, choice, limit, option) for limit, option in choice.nearest)])
+
+
+def choice_json(study: StudyView, choice: Choice) -> str:
+    """The choice as strict JSON; `recommended` is null where nothing fits."""
+    chosen = choice.recommended
+    document = {
+        "study": plain(study.name),
+        "budget": {_option(limit): limit.value for limit in choice.budget.limits},
+        "rule": RULE,
+        "metric": choice.primary,
+        "split": choice.options[0].score.source if choice.options else None,
+        "considered": len(choice.options),
+        "fitting": len(choice.fitting),
+        "recommended": _document(choice, chosen, None),
+        "best_within_budget": _document(choice, choice.best, chosen),
+        "next_cheaper": _document(choice, choice.cheaper, chosen),
+        "next_dearer": _document(choice, choice.dearer, chosen),
+        "knee": _document(choice, choice.knee, chosen),
+        "nearest": {_option(limit): _document(choice, option, None) for limit, option in choice.nearest},
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _who(study: StudyView, option: Option) -> str:
+    words = describe(short_keys(study), option.trial)
+    return f"trial {option.trial.number}" + (f" ({words})" if words else "")
+
+
+def _numbers(choice: Choice, option: Option) -> str:
+    parts = [f"{metric_name(choice.primary)} {score_words(choice.primary, option.score)}"]
+    return ", ".join([*parts, *(_cost(option, key) for key in choice.costs)])
+
+
+def _cost(option: Option, key: str) -> str:
+    if key.endswith("latency_ratio"):
+        return f"{metric_name(key)} {ratio_text(option.trial, key)}"
+    return f"{number(key, option.trial.metrics[key])} {metric_name(key)}"
+
+
+def _why(study: StudyView, choice: Choice, chosen: Option, best: Option) -> str:
+    where = f"of the {len(choice.fitting):,} trials{_tested(choice)} that fit the budget ({_limits(choice)})"
+    if not choice.budget.limits:
+        where = f"of all {len(choice.fitting):,} trials{_tested(choice)}"
+    if chosen is not best:
+        saved = [f"{metric_name(key)} {_cost_difference(key, chosen, best)}" for key in choice.costs]
+        return (
+            f"{_who(study, best)} scores best {where}, {score_words(choice.primary, best.score)}; trial "
+            f"{chosen.trial.number} is within one standard error of it and cheaper: {', '.join(saved)}"
+        )
+    if best.score.error is None:
+        return f"it scores best {where}; its error is not known, so a cheaper trial may be as good"
+    return f"it scores best {where}, and none within one standard error of it is cheaper without being dearer elsewhere"
+
+
+def _scores(choice: Choice, score: Score) -> str:
+    size = f" of {score.examples:,} examples" if score.examples else ""
+    error = ", ± one standard error" if score.error is not None else ""
+    if score.source == "validation":
+        left = (
+            f"; none of the {choice.confirmed_misses:,} confirmed on the test split fits"
+            if choice.confirmed_misses
+            else ""
+        )
+        return f"one run each on the validation split{size}{error}{left}"
+    others = f"; {choice.unconfirmed:,} unconfirmed trials are left out" if choice.unconfirmed else ""
+    return f"the test split{size}, mean of {score.seeds} {_plural('seed', score.seeds)}{error}{others}"
+
+
+def _notes(study: StudyView, choice: Choice, chosen: Option) -> list[str]:
+    notes = []
+    for limit in choice.budget.limits:
+        floor = noise_between(limit.key, chosen.trial, chosen.trial)
+        value = chosen.trial.metrics.get(limit.key, math.nan)
+        if floor and limit.bound == "most" and limit.value - value < floor:
+            name = metric_name(limit.key)
+            notes.append(f"its {name} is within the noise floor (± {floor:.3f}) of the limit, and may be over it")
+    if chosen.trial.metrics.get("latency_noisy"):
+        notes.append("its latency was read on a noisy machine")
+    sign = 1 if study.objectives.get(choice.primary, "maximize") == "maximize" else -1
+    for name, metrics in study.anchors.items() if chosen.score.source == "validation" else ():
+        value, error = metrics.get(choice.primary, math.nan), chosen.score.error
+        if error is not None and sign * (chosen.score.value - value) <= error:
+            shown = f"“{one_line(name, 60)}” scores {number(choice.primary, value)}"
+            notes.append(f"{shown}: the trial is no more than one standard error beyond it")
+    if choice.unmeasured:
+        notes.append(f"{choice.unmeasured:,} complete trials lack a number that counts here, and are left out")
+    return notes
+
+
+def _beside(study: StudyView, choice: Choice, option: Option | None, chosen: Option) -> str:
+    if option is None:
+        return ""
+    over = [limit for limit in choice.budget.limits if option not in choice.fitting and _breaks(option, limit, choice)]
+    outside = f"; it breaks {_limits(choice, over)}" if over else ""
+    return f"{_who(study, option)}: {_differences(study, choice, option, chosen)}{outside}"
+
+
+def _breaks(option: Option, limit: Limit, choice: Choice) -> bool:
+    value = option.score.value if limit.key == choice.primary else option.trial.metrics.get(limit.key, math.nan)
+    return not (value <= limit.value if limit.bound == "most" else value >= limit.value)
+
+
+def _differences(study: StudyView, choice: Choice, option: Option, other: Option) -> str:
+    """What an option gains and costs beside another, number by number."""
+    gap = option.score.value - other.score.value
+    error = _better(study, choice, option, other).score.error  # the one that the rule takes, too
+    words = f"{metric_name(choice.primary)} {score_words(choice.primary, option.score)}"
+    if gap == 0:
+        parts = [f"{words} (the same)"]
+    else:
+        way = "more" if gap > 0 else "less"
+        within = ", within one standard error" if error is not None and abs(gap) <= error else ""
+        size = f"{100 * abs(gap):.1f} points {way}" if _is_share(choice.primary) else f"{abs(gap):.4g} {way}"
+        parts = [f"{words} ({size}{within})"]
+    for key in choice.costs:
+        parts.append(f"{_cost(option, key)} ({_cost_difference(key, option, other)})")
+    return ", ".join(parts)
+
+
+def _better(study: StudyView, choice: Choice, option: Option, other: Option) -> Option:
+    sign = 1 if study.objectives.get(choice.primary, "maximize") == "maximize" else -1
+    return max(option, other, key=lambda o: sign * o.score.value)
+
+
+def _cost_difference(key: str, option: Option, other: Option) -> str:
+    """`6.1 times fewer`, `0.239 higher`."""
+    mine, theirs = option.trial.metrics[key], other.trial.metrics[key]
+    if mine == theirs:
+        return "the same"
+    if abs(mine - theirs) <= (floor := noise_between(key, option.trial, other.trial)):
+        return f"no different beyond the noise floor of {floor:.3f}"
+    if is_count(key) and min(mine, theirs) > 0:
+        factor = max(mine, theirs) / min(mine, theirs)
+        size = f"{factor:.0f} times" if factor >= 9.95 else f"{factor:.1f} times"
+        if factor < 1.95:
+            size = f"{abs(mine / theirs - 1):.0%}"
+        return f"{size} {'more' if mine > theirs else 'fewer'}"
+    return f"{abs(mine - theirs):.3g} {'higher' if mine > theirs else 'lower'}"
+
+
+def _knee(study: StudyView, choice: Choice) -> str:
+    if choice.knee is None:
+        return "none: the front of score over parameters does not bend beyond its error"
+    same = ", the recommended one" if choice.knee == choice.recommended else ""
+    return (
+        f"{_who(study, choice.knee)}{same}: {_numbers(choice, choice.knee)}; the point of the front farthest above "
+        "the line between its ends, parameters on a logarithmic scale"
+    )
+
+
+def _end(choice: Choice, way: str) -> str:
+    if way == "less":
+        return f"no trial on the front has {less_of(choice.costs[0])}"
+    return "no dearer trial scores better"
+
+
+def _nearest(study: StudyView, choice: Choice, limit: Limit, option: Option) -> str:
+    others = [other for other in choice.budget.limits if other != limit]
+    start = f"  --{_option(limit)} {_bound(limit)}:"
+    value = option.score.value if limit.key == choice.primary else option.trial.metrics.get(limit.key)
+    words = score_words(limit.key, option.score) if limit.key == choice.primary else number(limit.key, value)
+    nearest = f"{_who(study, option)} has {words}"
+    if not others:
+        return f"{start} {nearest}"
+    if not any(_breaks(option, other, choice) for other in others):
+        return f"{start} within the other limits, {nearest}"
+    keeping = sum(not _breaks(o, limit, choice) for o in choice.options)
+    if keeping:
+        verb = "trial keeps" if keeping == 1 else "trials keep"
+        return f"{start} {keeping:,} {verb} it, but none of them the other limits"
+    return f"{start} whatever the other limits, {nearest}"
+
+
+def _limits(choice: Choice, limits: list[Limit] | None = None) -> str:
+    named = choice.budget.limits if limits is None else limits
+    return ", ".join(f"{metric_name(limit.key)} at {limit.bound} {_bound(limit)}" for limit in named)
+
+
+def _bound(limit: Limit) -> str:
+    return f"{limit.value:,.0f}" if is_count(limit.key) else f"{limit.value:g}"
+
+
+def _option(limit: Limit) -> str:
+    """The command's option that set a limit."""
+    names = {"trainable_params": "max-params", "latency_ratio": "max-latency-ratio", "accuracy": "min-accuracy"}
+    return names[limit.key]
+
+
+def _tested(choice: Choice) -> str:
+    return " confirmed on the test split" if choice.options[0].score.source == "test" else ""
+
+
+def _is_share(key: str) -> bool:
+    return key in ("accuracy", "macro_f1")
+
+
+def _document(choice: Choice, option: Option | None, beside: Option | None) -> dict[str, object] | None:
+    """An option as JSON; with what it gains and costs beside another one, where there is one."""
+    if option is None:
+        return None
+    score = option.score
+    document: dict[str, object] = {
+        **{key: value for key, value in trial_document(option.trial).items() if key in _TOLD},
+        "score": {
+            "value": score.value,
+            "standard_error": score.error,
+            "split": score.source,
+            "seeds": score.seeds,
+            "examples": score.examples,
+        },
+    }
+    if beside is None or beside is option:
+        return document
+    return document | {
+        "beside_recommended": {
+            choice.primary: score.value - beside.score.value,
+            **{key: option.trial.metrics[key] - beside.trial.metrics[key] for key in choice.costs},
+        },
+        "alike_within_noise": [
+            key
+            for key in choice.costs
+            if abs(option.trial.metrics[key] - beside.trial.metrics[key])
+            <= noise_between(key, option.trial, beside.trial)
+        ],
+    }
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else word + "s"

@@ -1,0 +1,206 @@
+"""What a configuration scores, and how sure that is: on validation from the search, on test from a confirmation."""
+
+import math
+import statistics
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from adapter_sweep.records import Confirmation, ConfirmedRun, ParamValue, StudyView, TrialState, TrialView
+from adapter_sweep.report.front import primary_objective
+from adapter_sweep.report.intervals import standard_error
+from adapter_sweep.report.wording import number
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Values = NDArray[np.float64]
+    Counts = NDArray[np.int64]
+
+__all__ = [
+    "SEEDS",
+    "Score",
+    "configuration",
+    "confirmed_score",
+    "confirmed_scores",
+    "paired_difference",
+    "score_words",
+    "unpaired_error",
+    "validation_score",
+]
+
+SEEDS = ("train.seed", "train.data_seed")  # what a configuration is tried with, and no part of it
+
+
+@dataclass(frozen=True)
+class Score:
+    """The primary metric of one configuration.
+
+    Attributes:
+        value: the metric; the mean over `seeds` where there are several.
+        error: one standard error of `value`; None where it is not known.
+        source: the split that was scored.
+        seeds: training runs behind it.
+        examples: examples scored in each of them; None where not recorded.
+    """
+
+    value: float
+    error: float | None
+    source: Literal["validation", "test"] = "validation"
+    seeds: int = 1
+    examples: int | None = None
+
+
+def configuration(params: Mapping[str, ParamValue]) -> Hashable:
+    """What trials of one configuration have in common, whatever their study, number and seed."""
+    return frozenset((key, value) for key, value in params.items() if key not in SEEDS)
+
+
+def validation_score(study: StudyView, *trials: TrialView) -> Score:
+    """The score in the search of a trial, or of several seeds of one configuration.
+
+    The error is that of `intervals.standard_error`, for several seeds of the least sure one; their spread adds to it.
+    """
+    key = primary_objective(study)
+    values = [trial.metrics[key] for trial in trials]
+    errors = [standard_error(study, trial, key) for trial in trials]
+    known = [error for error in errors if error is not None]
+    error = math.hypot(max(known), _seed_error(values)) if len(known) == len(trials) else None
+    counted = {trial.metrics.get("eval_examples", math.nan) for trial in trials}
+    examples = int(min(counted)) if len(counted) == 1 and math.isfinite(min(counted)) else None
+    return Score(statistics.fmean(values), error, seeds=len(trials), examples=examples or None)
+
+
+def confirmed_scores(study: StudyView) -> dict[int, Score]:
+    """Trial number -> test score of each configuration of this study that was confirmed.
+
+    Empty where nothing was confirmed, or where the study's first aim is not the task's primary metric, which alone
+    is scored on test.
+    """
+    confirmation = study.confirmation
+    if confirmation is None or primary_objective(study) not in ("accuracy", confirmation.metric):
+        return {}
+    runs: dict[int, list[ConfirmedRun]] = {}
+    for run in confirmation.runs:
+        if run.trial is not None and _scored(run):
+            runs.setdefault(run.trial, []).append(run)
+    return {trial: _mean(confirmation, found) for trial, found in runs.items()}
+
+
+def confirmed_score(study: StudyView, params: Mapping[str, ParamValue]) -> Score | None:
+    """The test score of a configuration, from whichever study it comes; None where it was not confirmed here."""
+    runs = _runs_of(study.confirmation, params)
+    return _mean(study.confirmation, runs) if study.confirmation is not None and runs else None
+
+
+def paired_difference(
+    study: StudyView, params: Mapping[str, ParamValue], other: Mapping[str, ParamValue]
+) -> tuple[float, float] | None:
+    """What `params` scores above `other` on the test split, and one standard error of that.
+
+    Pairs by example and by seed: only seeds on which both were scored count. The error is that of `confirmed_score`,
+    of the differences. None where the two share no seed with predictions.
+    """
+    confirmation = study.confirmation
+    if confirmation is None:
+        return None
+    mine = {run.seed: run for run in _runs_of(confirmation, params) if run.predictions}
+    theirs = {run.seed: run for run in _runs_of(confirmation, other) if run.predictions}
+    seeds = sorted(mine.keys() & theirs.keys())
+    if not seeds:
+        return None
+    differences = [mine[s].metrics["test_accuracy"] - theirs[s].metrics["test_accuracy"] for s in seeds]
+    left_out = _mean_left_out(confirmation, [mine[seed].predictions for seed in seeds])
+    left_out = left_out - _mean_left_out(confirmation, [theirs[seed].predictions for seed in seeds])
+    return statistics.fmean(differences), math.hypot(_jackknife(left_out), _seed_error(differences))
+
+
+def unpaired_error(first: Score, second: Score) -> float | None:
+    """One standard error of a difference of two scores taken as independent.
+
+    On the same examples two scores rise and fall together, so this is more than the truth: careful, not sharp.
+    """
+    return None if first.error is None or second.error is None else math.hypot(first.error, second.error)
+
+
+def score_words(key: str, score: Score) -> str:
+    """A score with one standard error where that is known: `0.812 ± 0.020`."""
+    text = number(key, score.value)
+    return text if score.error is None else f"{text} ± {score.error:.3f}"
+
+
+def _runs_of(confirmation: Confirmation | None, params: Mapping[str, ParamValue]) -> list[ConfirmedRun]:
+    wanted = configuration(params)
+    runs = confirmation.runs if confirmation is not None else ()
+    return [run for run in runs if _scored(run) and configuration(run.params) == wanted]
+
+
+def _scored(run: ConfirmedRun) -> bool:
+    return run.state is TrialState.COMPLETE and math.isfinite(run.metrics.get("test_accuracy", math.nan))
+
+
+def _mean(confirmation: Confirmation, runs: Sequence[ConfirmedRun]) -> Score:
+    """The mean over seeds, and its standard error over both examples and seeds.
+
+    The error is sqrt(e² + s² / k): e the jackknife's error over the examples of the mean over k seeds, s the standard
+    deviation over seeds. Examples and seeds are crossed, and each of the two terms holds their interaction once, so
+    the sum is a little more than the truth (A. B. Owen, *The pigeonhole bootstrap*, Annals of Applied Statistics
+    2007, section 3). With one seed the spread over seeds is unknown, and e stands alone.
+    """
+    values = [run.metrics["test_accuracy"] for run in runs]
+    value = statistics.fmean(values)
+    examples = len(confirmation.labels)
+    over_examples: float | None = None
+    if examples and all(len(run.predictions) == examples for run in runs):
+        left_out = _mean_left_out(confirmation, [run.predictions for run in runs])
+        # Where all or none is right the jackknife would claim certainty, so half an example's distance is kept.
+        edge = 0.5 / examples
+        over_examples = max(_jackknife(left_out), math.sqrt(edge * (1 - edge) / examples))
+    error = None if over_examples is None else math.hypot(over_examples, _seed_error(values))
+    return Score(value, error, "test", len(runs), examples or None)
+
+
+def _seed_error(values: Sequence[float]) -> float:
+    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+
+
+def _jackknife(left_out: "Values") -> float:
+    """One standard error from the values with each example left out (Efron and Stein, 1981)."""
+    examples = len(left_out)
+    return math.sqrt((examples - 1) / examples * float(((left_out - left_out.mean()) ** 2).sum()))
+
+
+def _mean_left_out(confirmation: Confirmation, runs: Sequence[Sequence[int]]) -> "Values":
+    """The mean over runs of the metric with each example left out in turn: [examples]."""
+    import numpy as np
+
+    left_out = np.array([_leave_one_out(confirmation, predictions) for predictions in runs], dtype=np.float64)
+    mean: Values = left_out.mean(axis=0)
+    return mean
+
+
+def _leave_one_out(confirmation: Confirmation, predictions: Sequence[int]) -> "Values":
+    """The metric with each example left out in turn: [examples]."""
+    import numpy as np
+
+    labels, guesses = np.asarray(confirmation.labels), np.asarray(predictions)
+    right = (labels == guesses).astype(float)
+    if confirmation.metric != "macro_f1":
+        kept: Values = (right.sum() - right) / max(1, len(labels) - 1)
+        return kept
+    # Examples of one label and one prediction are alike, so each such cell is left out once.
+    cells, place = np.unique(np.stack([labels, guesses]), axis=1, return_inverse=True)
+    counts = np.bincount(place.ravel())
+    without = [_macro_f1(cells, counts - (np.arange(len(counts)) == cell)) for cell in range(len(counts))]
+    return np.asarray(without)[place.ravel()]
+
+
+def _macro_f1(cells: "Counts", counts: "Counts") -> float:
+    """Macro F1 over the classes that occur; `cells` is [2, cells]: a label and a prediction, `counts` times."""
+    labels, guesses = cells
+    values = []
+    for kind in {*labels[counts > 0].tolist(), *guesses[counts > 0].tolist()}:
+        hits = counts[(labels == kind) & (guesses == kind)].sum()
+        values.append(2 * hits / (counts[labels == kind].sum() + counts[guesses == kind].sum()))
+    return statistics.fmean(values) if values else 0.0
