@@ -7,6 +7,7 @@ from pathlib import Path
 from adapter_sweep.bench import open_backbone
 from adapter_sweep.cli.printing import open_console
 from adapter_sweep.config.schema import SweepConfig
+from adapter_sweep.data import load_task
 from adapter_sweep.engine.backbone import Backbone
 from adapter_sweep.engine.metrics import load_metric
 from adapter_sweep.errors import AdapterSweepError
