@@ -1,21 +1,25 @@
 """What a study is: its name, what makes its trials comparable, and what may be shown of it."""
 
 import re
+from collections.abc import Mapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from adapter_sweep.config.compose import Composed
+from adapter_sweep.config.quoting import literal
 from adapter_sweep.credentials import mask_credentials
+from adapter_sweep.records import StudyView
 
 if TYPE_CHECKING:
     from adapter_sweep.bench import Bench  # torch, which the commands that read do without
 
-__all__ = ["definition", "reproducing", "shareable", "study_name"]
+__all__ = ["EFFORT", "definition", "masked", "reproducing", "reproducing_with", "shareable", "study_name"]
 
 # What a trial's result does not depend on: it is no part of a study's definition or of a trial's command.
-_AROUND = ("study", "results_dir", "tracking", "workers")
+_AROUND = ("study", "results_dir", "tracking", "workers", "confirm")
 
 # Keys of `train` that decide how fast it trains and what is watched, not what comes out.
-_EFFORT = ("threads", "cohort", "cache_gb", "score_epochs")
+EFFORT = ("threads", "cohort", "cache_gb", "score_epochs")
 
 
 def study_name(composed: Composed, prefix: str = "") -> str:
@@ -29,7 +33,7 @@ def definition(composed: Composed, bench: "Bench", *, single: bool) -> dict[str,
     around = (*_AROUND, "method", "train", "latency", "budget") if single else _AROUND
     kept = {key: value for key, value in composed.values.items() if key not in around}
     if "train" in kept:  # a study may go on with more workers of fewer threads, or with less memory
-        kept["train"] = {key: value for key, value in kept["train"].items() if key not in _EFFORT}
+        kept["train"] = {key: value for key, value in kept["train"].items() if key not in EFFORT}
     return {
         **kept,
         # What `auto` came to: accuracies in two precisions and latencies of two devices are not comparable.
@@ -41,11 +45,16 @@ def definition(composed: Composed, bench: "Bench", *, single: bool) -> dict[str,
 
 def shareable(composed: Composed) -> dict[str, Any]:
     """The configuration as it may be shown: no password in a URL."""
-    values = composed.values
+    return masked(composed.values)
+
+
+def masked(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration's plain values as they may be shown."""
+    shown = deepcopy(dict(values))
     for section, key in (("study", "storage"), ("tracking", "uri")):
-        if values[section][key]:
-            values[section][key] = mask_credentials(values[section][key])
-    return values
+        if shown[section][key]:
+            shown[section][key] = mask_credentials(shown[section][key])
+    return shown
 
 
 def reproducing(composed: Composed, bench: "Bench") -> tuple[str, ...]:
@@ -55,3 +64,10 @@ def reproducing(composed: Composed, bench: "Bench") -> tuple[str, ...]:
     kept = [text for text, key in keys.items() if key.split(".")[0] not in _AROUND and key not in chosen]
     where = [] if composed.config_dir is None else [f"--config-dir={composed.config_dir}"]
     return (*where, *kept, *(f"{key}={value}" for key, value in chosen.items()))
+
+
+def reproducing_with(study: StudyView) -> tuple[str, ...]:
+    """What `adapter-sweep trial` needs to repeat any trial of a study, as the study's own trials have it."""
+    newest = study.trials[-1]
+    own = {f"{key}={literal(value)}" for key, value in newest.params.items()}
+    return tuple(text for text in newest.overrides if text not in own)

@@ -24,14 +24,35 @@ class Publisher:
     again by `all`. Every other call waits for that thread first.
     """
 
-    def __init__(self, ledger: Ledger, results_dir: Path, uri: str | None, enabled: bool, console: Console) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        results_dir: Path,
+        uri: str | None,
+        enabled: bool,
+        console: Console,
+        *,
+        confirms: Ledger | None = None,
+    ) -> None:
+        """Name what is shown.
+
+        Args:
+            ledger: the study whose trials are shown.
+            results_dir: where the local store is.
+            uri: the user's own store.
+            enabled: whether anything is shown at all.
+            console: where a failure is told, once.
+            confirms: where the trials are another study's finalists, that study: they are shown under its run.
+        """
         self._ledger = ledger
+        self._study_ledger = confirms or ledger
+        self._confirming = confirms is not None
         self._console = console
         self._warned = False
         self._logged = False
         self._new_store = False
         self._own_store = uri is not None
-        self._tracker = Tracker(results_dir, ledger.name, uri) if enabled else None
+        self._tracker = Tracker(results_dir, self._study_ledger.name, uri) if enabled else None
         self._jobs: queue.Queue[Callable[[], None]] = queue.Queue()
         self._thread: threading.Thread | None = None
 
@@ -88,7 +109,7 @@ class Publisher:
     def report(self, folder: Path) -> None:
         """The report's files, with the parent run."""
         self.drain()
-        run_id = self._ledger.view().mlflow_run_id
+        run_id = self._study_ledger.view().mlflow_run_id
         if self._tracker is None or run_id is None:
             return
         try:
@@ -112,10 +133,10 @@ class Publisher:
         if self._tracker is None:
             return
         try:
-            view = self._ledger.view()
+            view = self._study_ledger.view()
             run_id = self._tracker.publish_study(view, active=active)
             self._new_store |= view.mlflow_run_id not in (None, run_id)
-            self._ledger.set_facts(mlflow_run_id=run_id)
+            self._study_ledger.set_facts(mlflow_run_id=run_id)
         except TrackingError as error:
             self._warn(error)
 
@@ -123,7 +144,9 @@ class Publisher:
         if self._tracker is None:
             return
         try:
-            run_id = self._tracker.publish_trial(self._ledger.view(), self._ledger.view_trial(number))
+            run_id = self._tracker.publish_trial(
+                self._study_ledger.view(), self._ledger.view_trial(number), confirming=self._confirming
+            )
             self._ledger.set_mlflow_run(number, run_id)
         except TrackingError as error:
             self._warn(error)

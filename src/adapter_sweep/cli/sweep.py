@@ -1,21 +1,19 @@
 """`run` and `trial`: the only place where configuration, engine, ledger, MLflow and report meet."""
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
-from adapter_sweep.bench import Bench, open_bench
-from adapter_sweep.cli.capacity import Capacity, find_capacity, worker_threads
+from adapter_sweep.bench import open_bench
+from adapter_sweep.cli.capacity import find_capacity, worker_threads
 from adapter_sweep.cli.display import Display
 from adapter_sweep.cli.identity import definition, reproducing, shareable, study_name
 from adapter_sweep.cli.printing import open_console, print_front, print_record
 from adapter_sweep.cli.publishing import Publisher
-from adapter_sweep.config import with_params
+from adapter_sweep.cli.running import Work, run_work
 from adapter_sweep.config.compose import Composed
 from adapter_sweep.config.quoting import quoted
 from adapter_sweep.config.space import grid_points
@@ -24,9 +22,6 @@ from adapter_sweep.records import TrialState
 from adapter_sweep.report import write_report
 from adapter_sweep.study.importance import importance
 from adapter_sweep.study.ledger import Ledger, storage_url
-from adapter_sweep.study.loop import run_trials
-from adapter_sweep.study.messages import Job
-from adapter_sweep.study.workers import run_workers
 
 __all__ = ["run_single", "run_sweep"]
 
@@ -76,26 +71,20 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
     display.opening(ledger.view(), total, results_dir, recovered=recovered, workers=capacity.workers)
     ran: list[int] = []
     try:
-        if done >= total:
-            pass
-        elif capacity.workers > 1:
-            _run_workers(composed, bench, ledger, study, capacity, publisher, display, done, total)
-        else:
-            bench = replace(bench, threads=capacity.threads)
-            torch.set_num_threads(capacity.threads)
-            publisher.study(active=True)
-            _score_anchors(console, ledger, bench, single=single)
-            with display.progress(done, total):
-                ran = run_trials(
-                    ledger,
-                    bench,
-                    composed.values,
-                    None if single else total,
-                    display,
-                    overrides=reproducing(composed, bench),
-                    fixed=composed.fixed() if single else {},
-                    told=publisher.soon_trial,
-                )
+        if done < total:
+            work = Work(
+                ledger=ledger,
+                arguments=study,
+                bench=bench,
+                values=composed.values,
+                capacity=capacity,
+                done=done,
+                total=None if single else total,
+                overrides=reproducing(composed, bench),
+                fixed=composed.fixed() if single else {},
+                anchors=None if single or ledger.view().anchors else lambda: ledger.set_facts(anchors=bench.anchors()),
+            )
+            ran = run_work(work, display, publisher, console)
     except KeyboardInterrupt:
         kept = "It is kept" if single else "The study is kept; the same command continues it"
         console.print(f"\nInterrupted. {kept}. What there is so far: adapter-sweep report {name}{_where(results_dir)}")
@@ -105,58 +94,12 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
     _close(console, ledger, publisher, results_dir, single=ran[0] if single else None)
 
 
-def _run_workers(
-    composed: Composed,
-    bench: Bench,
-    ledger: Ledger,
-    study: Mapping[str, Any],
-    capacity: Capacity,
-    publisher: Publisher,
-    display: Display,
-    done: int,
-    total: int,
-) -> None:
-    """Run the trials in worker processes. This one shows them, scores the anchors and publishes beside them."""
-    if capacity.bound:
-        display.warn(f"{capacity.workers} workers: {capacity.bound}")
-    torch.set_num_threads(capacity.threads)  # for the anchors: the rest of the machine is the workers'
-    # What `auto` came to here, so that it is measured once and all workers have the same.
-    known = {
-        "train.precision": bench.backbone.precision,
-        "backbone.attention": bench.backbone.attention,
-        "workers.count": capacity.workers,
-    }
-    values = with_params(composed.values, known)
-    jobs = [
-        Job(
-            ledger=study,
-            values=with_params(values, {"train.device": device}),
-            n_trials=total,
-            threads=capacity.threads,
-            overrides=reproducing(composed, bench),
-        )
-        for device in capacity.devices
-    ]
-    if not ledger.view().anchors:
-        publisher.soon(lambda: ledger.set_facts(anchors=bench.anchors()))
-    publisher.soon_study(active=True)
-    with display.progress(done, total):
-        run_workers(ledger, jobs, display, told=publisher.soon_trial)
-
-
 def _planned(composed: Composed) -> int:
     """How many trials the study is to have: no more than a grid has points."""
     wanted = composed.config.study.n_trials
     if composed.config.study.sampler != "grid":
         return wanted
     return min(wanted, len(grid_points(composed.space)))
-
-
-def _score_anchors(console: Console, ledger: Ledger, bench: Bench, *, single: bool) -> None:
-    """What the backbone reaches without adapters; once a study."""
-    if not single and not ledger.view().anchors:
-        with console.status("Scoring the backbone without adapters …"):
-            ledger.set_facts(anchors=bench.anchors())
 
 
 def _close(console: Console, ledger: Ledger, publisher: Publisher, results_dir: Path, *, single: int | None) -> None:

@@ -217,6 +217,14 @@ class StudyConfig(_Section):
     sampler: Literal["tpe", "nsga2", "gp", "random", "grid"]
     seed: _Int = Field(ge=0, lt=2**31)
     storage: str | None
+    tasks: list[str] | None = Field(None, min_length=1)
+
+
+class ConfirmConfig(_Section):
+    """How finalists are confirmed on the test split."""
+
+    seeds: _Int = Field(ge=1, le=1000)
+    finalists: _Int = Field(ge=1, le=1000)
 
 
 class BudgetConfig(_Section):
@@ -237,6 +245,7 @@ class SweepConfig(_Section):
     workers: WorkersConfig
     tracking: TrackingConfig
     study: StudyConfig
+    confirm: ConfirmConfig
     budget: BudgetConfig
     objectives: dict[str, Direction] = Field(min_length=1)
     search_space: dict[str, str]
@@ -261,5 +270,6 @@ SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "workers": (WorkersConfig,),
     "tracking": (TrackingConfig,),
     "study": (StudyConfig,),
+    "confirm": (ConfirmConfig,),
     "budget": (BudgetConfig,),
 }

@@ -1,0 +1,222 @@
+"""`confirm`: a study's finalists, trained on fresh seeds and scored once on the test split."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from adapter_sweep.bench import Bench, open_bench
+from adapter_sweep.cli.capacity import find_capacity, worker_threads
+from adapter_sweep.cli.display import Display
+from adapter_sweep.cli.identity import EFFORT, masked, reproducing_with
+from adapter_sweep.cli.printing import open_console, print_confirmed
+from adapter_sweep.cli.publishing import Publisher
+from adapter_sweep.cli.running import Work, run_work
+from adapter_sweep.config import IntRange, parse_dimension, validate
+from adapter_sweep.config.compose import Composed
+from adapter_sweep.errors import AdapterSweepError, UserInputError
+from adapter_sweep.records import ParamValue, StudyView, TrialState
+from adapter_sweep.report import write_report
+from adapter_sweep.report.finalists import Finalist, best_of, finalists, fresh_seeds
+from adapter_sweep.report.scores import SEEDS
+from adapter_sweep.study.confirmation import SEED, confirming_study, read_study, write_anchors
+from adapter_sweep.study.importance import importance
+from adapter_sweep.study.ledger import Ledger, storage_url
+
+__all__ = ["run_confirm"]
+
+_OF_THE_STUDY = ("backbone", "task", "method", "train", "latency", "objectives", "search_space")
+_ALLOWED = ("confirm", "workers", "tracking", "results_dir", "study.storage", *(f"train.{key}" for key in EFFORT[:3]))
+_LAST_WORDS_SECONDS = 10.0
+
+
+def run_confirm(names: Sequence[str], composed: Composed) -> None:
+    """Confirm the finalists of studies; of several studies, each one's best is tried on all of them.
+
+    Raises:
+        UserInputError: a study is not there, has no finalists, or the command sets what the study has set.
+        AdapterSweepError: the store cannot be used, or no finalist could be scored.
+    """
+    _refuse_other_settings(composed)
+    console = open_console()
+    results_dir = Path(composed.config.results_dir).expanduser()
+    url = storage_url(composed.config.study.storage, results_dir)
+    views: list[StudyView] = []
+    problems: list[str] = []
+    for name in dict.fromkeys(names):
+        try:
+            views.append(read_study(name, url=url, results_dir=results_dir))
+        except UserInputError as error:
+            problems += error.problems
+    chosen = {view.name: finalists(view, composed.config.confirm.finalists) for view in views}
+    problems += [f"study {name!r} has no finalists: no trial is complete" for name, own in chosen.items() if not own]
+    if problems:
+        raise UserInputError(*dict.fromkeys(problems))
+    for view in views:
+        for other in views:
+            if other is not view and (best := best_of(other, chosen[view.name])):
+                chosen[view.name].append(best)
+    for view in views:
+        _Confirming(view, chosen[view.name], composed, url, results_dir, console).run()
+
+
+def _refuse_other_settings(composed: Composed) -> None:
+    given = [text.partition("=")[0].lstrip("+~") for text in composed.overrides] + list(composed.ranges)
+    wrong = [key for key in given if not any(key == one or key.startswith(f"{one}.") for one in _ALLOWED)]
+    if wrong:
+        raise UserInputError(
+            *(
+                f"{key}: finalists are trained as their study trained them; allowed here: {', '.join(_ALLOWED)}"
+                for key in wrong
+            )
+        )
+
+
+@dataclass
+class _Confirming:
+    """One study's finalists."""
+
+    view: StudyView
+    chosen: Sequence[Finalist]
+    composed: Composed
+    url: str
+    results_dir: Path
+    console: Console
+
+    def run(self) -> None:
+        console, config = self.console, self.composed.config
+        parent = Ledger.read(self.view.name, url=self.url, results_dir=self.results_dir)
+        seeds = self._seeds()
+        with console.status("Loading the backbone and the data …"):
+            values = self._values()
+            settings = validate(values)
+            bench = open_bench(settings, threads=worker_threads(settings)).on_test()
+            self._check_same(bench)
+            points = [{**finalist.params, SEED: seed} for seed in seeds for finalist in self.chosen]
+            arguments = self._arguments(bench, values, points)
+            ledger = Ledger.start(**arguments)
+            ledger.recover()
+            begun = [trial.params for trial in ledger.view().counted()]
+            done, total = len(begun), len(begun) + sum(point not in begun for point in points)
+            capacity = find_capacity(settings, bench, total - done)
+            before = ledger.view().config.get("confirmed", [])
+            ledger.set_facts(
+                config={**masked(values), "confirmed": self._entries(before)},
+                search_space=dict(self.view.search_space),
+                provenance={**bench.provenance(), "threads": str(capacity.threads)},
+                n_trials=total,
+            )
+        examples, names = len(bench.held_out), ", ".join(finalist.configuration for finalist in self.chosen)
+        console.print(
+            f"Confirming  {self.view.name}: configurations {names} on {len(seeds)} fresh seeds, "
+            f"{examples} test examples; {done} of {total} runs are done"
+        )
+        publisher = Publisher(
+            ledger, self.results_dir, config.tracking.uri, config.tracking.enabled, console, confirms=parent
+        )
+        display = Display(console)
+        try:
+            if done < total or self.view.confirmation is None:
+                work = Work(
+                    ledger=ledger,
+                    arguments=arguments,
+                    bench=bench,
+                    values=values,
+                    capacity=capacity,
+                    done=done,
+                    total=total,
+                    overrides=reproducing_with(self.view),
+                    anchors=lambda: write_anchors(
+                        ledger, bench.held_out.labels, settings.task.metric, bench.anchor_predictions()
+                    ),
+                )
+                run_work(work, display, publisher, console)
+        except KeyboardInterrupt:
+            console.print("\nInterrupted. What is done is kept; the same command continues.")
+            publisher.drain(_LAST_WORDS_SECONDS)
+            raise
+        self._close(parent, publisher)
+
+    def _seeds(self) -> tuple[int, ...]:
+        """Those of before, so that finalists of two commands can be compared, and as many more as are wanted."""
+        known = self.view.confirmation.seeds if self.view.confirmation else ()
+        count = self.composed.config.confirm.seeds
+        fresh = (seed for seed in fresh_seeds(self.view, count + len(known)) if seed not in known)
+        return (*known[:count], *(seed for seed, _ in zip(fresh, range(count - len(known)), strict=False)))
+
+    def _values(self) -> dict[str, Any]:
+        """The study's own settings, scored once, with what the command says of the machine."""
+        own: dict[str, Any] = {key: self.view.config[key] for key in _OF_THE_STUDY}
+        facts, given = self.view.provenance, self.composed.values
+        own["train"] = {
+            **given["train"],
+            **own["train"],
+            **{key: given["train"][key] for key in EFFORT},
+            "precision": facts["precision"],
+            "score_epochs": "last",
+            "data_seed": None,  # a fresh seed is one of the batches too
+        }
+        own["backbone"] = {**own["backbone"], "attention": facts["attention"]}
+        budget = dict.fromkeys(given["budget"])  # the search has kept to it
+        return {**given, **own, "budget": budget}
+
+    def _check_same(self, bench: Bench) -> None:
+        found, known = bench.provenance(), self.view.provenance
+        problems = [
+            f"study {self.view.name!r} was run with another {what}: {known[key]} then, {found[key]} now"
+            for key, what in (("model_fingerprint", "backbone"), ("data_fingerprint", "data set"), ("device", "device"))
+            if found[key] != known[key]
+        ]
+        if problems:
+            raise UserInputError(*problems)
+
+    def _arguments(
+        self, bench: Bench, values: dict[str, Any], points: Sequence[dict[str, ParamValue]]
+    ) -> dict[str, Any]:
+        facts = bench.provenance()
+        train = {key: value for key, value in values["train"].items() if key not in EFFORT}
+        space = {key: parse_dimension(key, text) for key, text in self.view.search_space.items() if key not in SEEDS}
+        return {
+            "name": confirming_study(self.view.name),
+            "url": self.url,
+            "results_dir": self.results_dir,
+            "definition": {
+                "confirms": self.view.name,
+                "created": self.view.created.isoformat() if self.view.created else None,
+                **{key: values[key] for key in ("backbone", "task", "method", "latency")},
+                "train": train,
+                **{key: facts[key] for key in ("device", "model_fingerprint", "data_fingerprint")},
+            },
+            "objectives": {"test_accuracy": "maximize"},
+            "space": {**space, SEED: IntRange(0, 2**31 - 1)},
+            "sampler": "random",
+            "seed": 0,
+            "points": points,
+        }
+
+    def _entries(self, before: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What is confirmed, that of earlier commands included."""
+        entries = {entry["configuration"]: entry for entry in before}
+        for one in self.chosen:
+            entries[one.configuration] = {
+                "configuration": one.configuration,
+                "trial": one.trial,
+                "params": dict(one.params),
+            }
+        return list(entries.values())
+
+    def _close(self, parent: Ledger, publisher: Publisher) -> None:
+        with self.console.status("Writing the report …"):
+            publisher.all()
+            view = read_study(self.view.name, url=self.url, results_dir=self.results_dir)
+            view = replace(view, importance=importance(view))
+            paths = write_report(view, parent.folder)
+            publisher.report(parent.folder)
+        print_confirmed(self.console, view)
+        self.console.print(f"Report      {paths.report_html}")
+        runs = view.confirmation.runs if view.confirmation else ()
+        if not any(run.state is TrialState.COMPLETE for run in runs):
+            reasons = sorted({run.reason for run in runs if run.reason})
+            raise AdapterSweepError("no finalist was scored: " + "; ".join(reasons[:3]))
