@@ -1,6 +1,5 @@
 """A backbone and a task small enough to sweep in seconds, and the command as a user types it."""
 
-import itertools
 import signal
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapter_sweep.cli import _status
-from tiny_bert import BAD, GOOD, HOW, THINGS, save_tiny_bert
+from tiny_bert import save_tiny_bert, save_toy_csv, tiny_overrides
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -29,28 +28,13 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def toy_csv(tmp_path: Path) -> Path:
     """240 distinct sentences, `pos` or `neg`, that one word decides; columns `text` and `label`."""
-    rows = [
-        f"the {thing} is {how} {word},{label}"
-        for thing, how in itertools.product(THINGS, HOW)
-        for label, words in (("pos", GOOD), ("neg", BAD))
-        for word in words
-    ]
-    path = tmp_path / "toy.csv"
-    path.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    return path
+    return save_toy_csv(tmp_path / "toy.csv")
 
 
 @pytest.fixture
 def tiny_settings(tiny_bert: Path, toy_csv: Path) -> list[str]:
     """Overrides that run a trial on `tiny_bert` and `toy_csv` in a second or two."""
-    return [
-        *("backbone=local", f"backbone.path={tiny_bert}", "backbone.attention=eager"),
-        *("task=local", f"task.path={toy_csv}", "task.text=text", "task.label=label"),
-        *("train.epochs=1", "train.max_length=32", "train.threads=1", "train.precision=fp32"),
-        "workers.count=1",
-        "train.cohort=1",
-        *("latency.tokens=8", "latency.pairs=5", "latency.batch_pairs=5", "latency.warmup_seconds=0"),
-    ]
+    return tiny_overrides(tiny_bert, toy_csv)
 
 
 @pytest.fixture

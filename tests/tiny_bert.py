@@ -1,5 +1,6 @@
-"""A random BERT that knows a few words: small enough to sweep in seconds."""
+"""A random BERT that knows a few words, and a task in these words: small enough to sweep in seconds."""
 
+import itertools
 from pathlib import Path
 
 GOOD = ("good", "great", "lovely", "fine", "bright")
@@ -34,3 +35,27 @@ def save_tiny_bert(folder: Path) -> None:
             max_position_embeddings=64,
         )
         BertModel(config).save_pretrained(folder)
+
+
+def save_toy_csv(path: Path) -> Path:
+    """Write 240 distinct sentences, `pos` or `neg`, that one word decides; columns `text` and `label`."""
+    rows = [
+        f"the {thing} is {how} {word},{label}"
+        for thing, how in itertools.product(THINGS, HOW)
+        for label, words in (("pos", GOOD), ("neg", BAD))
+        for word in words
+    ]
+    path.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+def tiny_overrides(backbone: Path, data: Path) -> list[str]:
+    """Overrides that run a trial on such a backbone and task in a second or two."""
+    return [
+        *("backbone=local", f"backbone.path={backbone}", "backbone.attention=eager"),
+        *("task=local", f"task.path={data}", "task.text=text", "task.label=label"),
+        *("train.epochs=1", "train.max_length=32", "train.threads=1", "train.precision=fp32"),
+        "workers.count=1",
+        "train.cohort=1",
+        *("latency.tokens=8", "latency.pairs=5", "latency.batch_pairs=5", "latency.warmup_seconds=0"),
+    ]

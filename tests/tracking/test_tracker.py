@@ -47,7 +47,7 @@ def test_every_value_of_a_trial_reads_back_equal(
     client = client_of(store_dir)
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "trial 7 · both · 64 · 0.0013 · True"
+    assert run.info.run_name == "007 placement=both width=64 lr=0.0013 flag=true"
     assert (run.info.start_time, run.info.end_time) == (1893553445250, 1893553565750)
     assert run.data.params == {name: str(value) for name, value in trial.params.items()}
     assert run.data.metrics == trial.metrics

@@ -15,18 +15,13 @@ from mlflow import MlflowClient
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import StudyView, TrialView
 from adapter_sweep.tracking import Tracker, TrackingError, serve_ui, ui
+from ports import free_port
 
 SERVE = """
 import sys
 from adapter_sweep.tracking import serve_ui
 sys.exit(serve_ui(sys.argv[1], port=int(sys.argv[2])))
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def processes_with(text: str) -> list[int]:
@@ -75,7 +70,7 @@ def serving(published: tuple[Path, str]) -> Iterator[tuple[subprocess.Popen[str]
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": "1"},
     )
     assert process.stdout is not None
-    lines = [process.stdout.readline(), process.stdout.readline()]
+    lines = [process.stdout.readline() for _ in range(3)]
     yield process, port, lines
     if process.poll() is None:
         process.terminate()
@@ -93,6 +88,7 @@ def test_the_ui_shows_the_study_and_leaves_nothing_behind(
     address = f"http://127.0.0.1:{port}"
     assert str(folder / "mlflow.db") in lines[0]
     assert address in lines[1]
+    assert lines[2].startswith(f"  quick study: {address}/#/experiments/1/runs?")
     assert b"<html" in get(f"{address}/")[1].lower()
 
     client = MlflowClient(address, registry_uri=address)

@@ -33,12 +33,13 @@ __all__ = [
     "dataset",
     "digest",
     "end_ms",
+    "fit",
+    "key",
     "millis",
     "params",
     "points",
     "study_params",
     "study_tags",
-    "trial_name",
     "trial_tags",
     "weights_files",
 ]
@@ -61,7 +62,7 @@ STATUS = {
     TrialState.RUNNING: "RUNNING",
 }
 
-_LAYOUT = 1  # raised when the same view is to be shown otherwise, so that older runs count as stale
+_LAYOUT = 2  # raised when the same view is to be shown otherwise, so that older runs count as stale
 _MAX_KEY, _MAX_PARAM, _MAX_TAG = 250, 6000, 8000
 
 
@@ -89,7 +90,8 @@ def key(name: str) -> str:
     return "/".join("_" * len(part) if part in (".", "..") else part for part in parts) or "_"
 
 
-def _fit(value: object, limit: int) -> str:
+def fit(value: object, limit: int) -> str:
+    """Return `value` as text of at most `limit` characters, credentials masked; a cut one says how long it was."""
     text = mask_credentials(str(value))
     if len(text) <= limit:
         return text
@@ -99,19 +101,13 @@ def _fit(value: object, limit: int) -> str:
 
 def params(values: Mapping[str, ParamValue]) -> dict[str, str]:
     """Swept parameters under their Hydra keys, values as Python prints them."""
-    return {key(name): _fit(value, _MAX_PARAM) for name, value in values.items()}
+    return {key(name): fit(value, _MAX_PARAM) for name, value in values.items()}
 
 
 def study_params(study: StudyView) -> dict[str, str]:
     """What defines a study and never changes: its search space and its objectives."""
     space = {f"search_space.{name}": text for name, text in study.search_space.items()}
     return params(space | {f"objectives.{name}": way for name, way in study.objectives.items()})
-
-
-def trial_name(trial: TrialView) -> str:
-    """The name of a trial's run, e.g. `trial 7 · both · 64`."""
-    shown = (f"{value:.3g}" if isinstance(value, float) else str(value) for value in trial.params.values())
-    return mask_credentials(" · ".join([f"trial {trial.number}", *shown]))[:_MAX_KEY]
 
 
 def trial_tags(study: StudyView, trial: TrialView, parent_run_id: str) -> dict[str, str]:
@@ -153,7 +149,7 @@ def study_tags(study: StudyView) -> dict[str, str]:
 
 def _tags(own: Mapping[str, str], provenance: Mapping[str, str]) -> dict[str, str]:
     everything = {**own, **{f"provenance.{name}": value for name, value in provenance.items()}}
-    return {key(name): _fit(value, _MAX_TAG) for name, value in everything.items()}
+    return {key(name): fit(value, _MAX_TAG) for name, value in everything.items()}
 
 
 def points(trial: TrialView, now_ms: int) -> list[Point]:
@@ -194,12 +190,12 @@ def end_ms(trial: TrialView) -> int | None:
     return millis(moment) if moment else 0
 
 
-def dataset(trial: TrialView) -> tuple[str, str, dict[str, object]] | None:
-    """Name, digest and source of the trial's data set; None where its fingerprint was not recorded."""
-    fingerprint = trial.provenance.get("data_fingerprint")
+def dataset(view: TrialView | StudyView) -> tuple[str, str, dict[str, object]] | None:
+    """Name, digest and source of the data set; None where its fingerprint was not recorded."""
+    fingerprint = view.provenance.get("data_fingerprint")
     if not fingerprint:
         return None
-    task = trial.config.get("task")
+    task = view.config.get("task")
     source: dict[str, object] = {"fingerprint": fingerprint}
     if isinstance(task, Mapping):
         source["task"] = _plain(task)

@@ -13,6 +13,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 
 from adapter_sweep.tracking.content import DIGEST, OWN_PREFIXES, PUBLISHED, Point
 from adapter_sweep.tracking.failure import Deadline
+from adapter_sweep.tracking.presentation import NOTE_DIGEST, unless_edited
 
 __all__ = ["RunWriter"]
 
@@ -30,7 +31,7 @@ class RunWriter:
 
     def __init__(self, client: MlflowClient, experiment_id: str, deadline: Deadline) -> None:
         self._client = client
-        self._experiment_id = experiment_id
+        self.experiment_id = experiment_id
         self._deadline = deadline
 
     def _search(self, tags: Mapping[str, str]) -> Iterator[Run]:
@@ -38,7 +39,7 @@ class RunWriter:
         token = None
         while True:
             self._deadline.check()
-            page = self._client.search_runs([self._experiment_id], wanted, max_results=_RUNS_PER_CALL, page_token=token)
+            page = self._client.search_runs([self.experiment_id], wanted, max_results=_RUNS_PER_CALL, page_token=token)
             yield from page
             token = page.token
             if not token:
@@ -57,7 +58,7 @@ class RunWriter:
             except Exception:  # a hint of another store; an unreachable one fails again in the search below
                 run = None
             if run is not None and run.info.lifecycle_stage == "active":
-                here = run.info.experiment_id == self._experiment_id
+                here = run.info.experiment_id == self.experiment_id
                 if here and all(run.data.tags.get(name) == value for name, value in tags.items()):
                     return run
         return next(iter(self.in_order(tags)), None)
@@ -66,7 +67,16 @@ class RunWriter:
         """Make a run that started at `start_ms`; its times are the trial's, not the publishing's."""
         self._deadline.check()
         stamped = {**tags, PUBLISHED: str(time.time_ns())}
-        return self._client.create_run(self._experiment_id, start_time=start_ms, tags=stamped, run_name=name)
+        return self._client.create_run(self.experiment_id, start_time=start_ms, tags=stamped, run_name=name)
+
+    def describe(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the experiment that differ; a description that the user changed is left alone."""
+        self._deadline.check()
+        known = self._client.get_experiment(self.experiment_id).tags
+        for name, value in unless_edited(known, tags).items():
+            if known.get(name) != value:
+                self._deadline.check()
+                self._client.set_experiment_tag(self.experiment_id, name, value)
 
     def delete(self, run_id: str) -> None:
         """Move a run to MLflow's trash."""
@@ -77,12 +87,14 @@ class RunWriter:
         """Log what is missing of a run, in as few requests as MLflow's limits allow: one, for most.
 
         MLflow never changes a parameter: what differs goes into a tag `changed.*`. Our tags become these, and the
-        user's own are left alone. MLflow cannot take a point back, and lists the one of the highest step, then the
-        latest time: a value that changed is added after the old one, so that the last point is the one it lists.
+        user's own are left alone, a description that the user changed included. MLflow cannot take a point back,
+        and lists the one of the highest step, then the latest time: a value that changed is added after the old
+        one, so that the last point is the one it lists.
         """
         known = run.data.params
         new = [Param(name, value) for name, value in params.items() if name not in known]
         changed = {f"changed.{name}"[:250]: v for name, v in params.items() if known.get(name, v) != v}
+        tags = unless_edited(run.data.tags, tags)
         differing = {name: value for name, value in tags.items() if run.data.tags.get(name) != value}
         batches = itertools.zip_longest(
             _chunks(new, _PARAMS_PER_CALL),
@@ -93,7 +105,7 @@ class RunWriter:
         for some_params, some_tags, some_metrics in batches:
             self._log(run, params=some_params, tags=some_tags, metrics=some_metrics)
         for name in run.data.tags:
-            if name.startswith(OWN_PREFIXES) and name not in tags and name not in (DIGEST, PUBLISHED):
+            if name.startswith(OWN_PREFIXES) and name not in tags and name not in (DIGEST, PUBLISHED, NOTE_DIGEST):
                 self._deadline.check()
                 self._client.delete_tag(run.info.run_id, name)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.records import StudyView, TrialState, TrialView
-from adapter_sweep.tracking import content
+from adapter_sweep.tracking import content, presentation
 from adapter_sweep.tracking.address import is_server, store_uri
 from adapter_sweep.tracking.failure import Deadline, TrackingError, prepare_environment, tracking_errors
 
@@ -209,8 +209,12 @@ class Tracker:
             return self._parent
         anchors = content.anchor_metrics(study).items()
         points = [content.Point(name, value, 0, start_ms) for name, value in anchors]
-        runs.write(run, content.study_params(study), tags, points)
+        note = presentation.study_note(study, runs.experiment_id, self._parent)
+        runs.describe(note | presentation.saved_view(study))
+        runs.write(run, content.study_params(study), tags | note, points)
         runs.set_text(run, content.config_yaml(study.config), "config.yaml")
+        if (data := content.dataset(study)) is not None:
+            runs.set_dataset(run, *data)
         runs.finish(run, status, end_ms, digest)
         return self._parent
 
@@ -227,13 +231,13 @@ class Tracker:
 
         parent = self._parent or self._study(runs, study, active=True)
         identity = {"mlflow.parentRunId": parent, content.TRIAL: str(trial.number)}
-        tags = content.trial_tags(study, trial, parent)
+        tags = content.trial_tags(study, trial, parent) | presentation.trial_note(study, trial)
         now_ms = _now_ms()
         with store.store_lock(self._results_dir):
             run = runs.find(identity, trial.mlflow_run_id)
             if run is None:
                 start_ms = content.millis(trial.started) if trial.started else now_ms
-                run = runs.create(content.trial_name(trial), start_ms, tags)
+                run = runs.create(presentation.trial_name(study, trial), start_ms, tags)
                 if is_server(self.uri):  # another machine may have made one meanwhile: both keep the first
                     first = runs.find(identity)
                     if first is not None and first.info.run_id != run.info.run_id:

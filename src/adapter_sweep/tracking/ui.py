@@ -1,5 +1,6 @@
 """`adapter-sweep ui`: MLflow's own UI on the study's store, on this machine only."""
 
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import IO
 
@@ -18,11 +20,13 @@ from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.tracking.address import is_server, local_store_path, store_uri
 from adapter_sweep.tracking.failure import TrackingError, prepare_environment
+from adapter_sweep.tracking.presentation import VIEW_TAG, view_address
 
 __all__ = ["serve_ui"]
 
 _START_SECONDS = 90.0  # a cold start reads hundreds of modules; 5 to 10 seconds are usual
 _STOP_SECONDS = 10.0
+_STUDIES_SHOWN = 5
 
 
 def serve_ui(
@@ -34,6 +38,9 @@ def serve_ui(
     say: Callable[[str], None] = print,
 ) -> int:
     """Serve MLflow's UI until Ctrl-C or SIGTERM, and return the exit status 0.
+
+    Once it answers, its address is said, and for each of the newest studies the address of its trials: from MLflow's
+    own start page they are some clicks away, behind pages for language models.
 
     It listens on `host` alone, takes requests only under the names `host` and `localhost` (a page on another
     site cannot reach it through a name of its own), and starts one worker and no job runner. The process
@@ -78,6 +85,8 @@ def serve_ui(
             if not _answers(server, f"{address}/health"):
                 raise TrackingError(f"the MLflow UI did not start at {address}: {_last_line(log)}")
             say(f"The MLflow UI is at {address} (stop it with Ctrl-C)")
+            for study, place in _studies(address):
+                say(f"  {study}: {address}/{place}")
             status = server.wait()
             raise TrackingError(f"the MLflow UI ended by itself, exit status {status}: {_last_line(log)}")
         except KeyboardInterrupt:
@@ -138,15 +147,35 @@ def _is_free(host: str, port: int) -> bool:
 
 
 def _answers(server: subprocess.Popen[bytes], url: str) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy cannot see this machine
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            with opener.open(url, timeout=2) as answer:
+            with _open(url, timeout=2) as answer:
                 return bool(answer.status == 200)
         except OSError:
             time.sleep(0.2)
     return False
+
+
+def _studies(address: str) -> list[tuple[str, str]]:
+    """Name and place of the newest studies that have a saved view; empty where the server does not tell."""
+    query = json.dumps({"max_results": 1000, "order_by": ["last_update_time DESC"]}).encode()
+    request = urllib.request.Request(
+        f"{address}/api/2.0/mlflow/experiments/search", query, {"Content-Type": "application/json"}
+    )
+    try:
+        with _open(request, timeout=30) as answer:
+            experiments = json.load(answer).get("experiments", [])
+    except (OSError, ValueError):
+        return []
+    ours = [one for one in experiments if any(tag["key"] == VIEW_TAG for tag in one.get("tags", []))]
+    return [(one["name"], view_address(one["experiment_id"])) for one in ours[:_STUDIES_SHOWN]]
+
+
+def _open(request: str | urllib.request.Request, timeout: float) -> HTTPResponse:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy cannot see this machine
+    answer: HTTPResponse = opener.open(request, timeout=timeout)
+    return answer
 
 
 def _last_line(log: IO[bytes]) -> str:
