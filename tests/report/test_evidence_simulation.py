@@ -19,7 +19,9 @@ COSTS8 = {
 
 KINDS: dict[str, Truth] = {
     "even seeds": Truth((0.80, 0.80, 0.82, 0.81, 0.83), (0.01,) * 5, **COSTS5, rows=400, seeds=3),
-    "uneven seeds": Truth((0.80, 0.81, 0.82, 0.82, 0.80), (0.003, 0.003, 0.01, 0.02, 0.03), **COSTS5, rows=400, seeds=3),
+    "uneven seeds": Truth(
+        (0.80, 0.81, 0.82, 0.82, 0.80), (0.003, 0.003, 0.01, 0.02, 0.03), **COSTS5, rows=400, seeds=3
+    ),
     "no seed effect": Truth((0.85, 0.87, 0.87, 0.86, 0.88), (0.0,) * 5, **COSTS5, rows=500, seeds=3),
     "exact ties": Truth((0.85,) * 8, (0.007,) * 8, **COSTS8, rows=300, seeds=3),
     "just on the front": Truth(
@@ -102,7 +104,49 @@ def simulate(name: str, studies: int, seed: int) -> Tally:
     return tally
 
 
-if __name__ == "__main__":
-    import sys
-    for name in KINDS:
-        print(f"{name:18s}", simulate(name, int(sys.argv[1]), 1), flush=True)
+def power(rows: int, seeds: int, gap: float, studies: int) -> Tally:
+    """Of four finalists, one scores `gap` less than a cheaper one and is truly dominated; the rest are on the front."""
+    accuracy = (0.82, 0.85, 0.85 - gap, 0.87)
+    costs = {"params": (1e4, 3e4, 1e5, 3e5), "ratio": (1.01, 1.02, 1.03, 1.04)}
+    truth = Truth(accuracy, (0.01,) * 4, **costs, rows=rows, seeds=seeds)
+    tally, random = Tally(), np.random.default_rng([rows, seeds, round(gap * 1_000)])
+    for _ in range(studies):
+        tally.add(truth, random)
+    return tally
+
+
+def test_intervals_cover_and_dominated_is_seldom_wrong() -> None:
+    tallies = [simulate(name, 40, seed=1) for name in KINDS]
+    scores, pairs = sum(each.scores for each in tallies), sum(each.pairs for each in tallies)
+    assert 0.92 <= sum(each.scores_covered for each in tallies) / scores <= 0.98
+    assert 0.92 <= sum(each.pairs_covered for each in tallies) / pairs <= 0.98
+    true_front = [each for each in tallies if each.on_front]
+    assert sum(each.studies_wrong for each in true_front) / sum(each.studies for each in true_front) <= 0.05
+    assert sum(each.wrongly_dominated for each in tallies) / sum(each.on_front for each in tallies) <= 0.05
+    assert sum(each.wrongly_on_front for each in tallies) / sum(each.dominated for each in tallies) <= 0.05
+
+
+def test_a_finalist_that_is_far_behind_is_called_dominated() -> None:
+    tally = power(rows=1_000, seeds=5, gap=0.06, studies=30)
+    assert tally.rightly_dominated / tally.dominated >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_intervals_cover_and_dominated_is_seldom_wrong_in_each_kind(name: str) -> None:
+    tally = simulate(name, 2_000, seed=2)
+    print(f"\n{name}, {tally}")
+    assert 0.92 <= tally.scores_covered / tally.scores <= 0.98
+    assert 0.92 <= tally.pairs_covered / tally.pairs <= 0.98
+    assert tally.studies_wrong / tally.studies <= 0.05
+    assert tally.wrongly_on_front <= 0.05 * tally.dominated
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rows", "seeds"), [(400, 3), (1_000, 3), (1_000, 5), (2_000, 5)])
+def test_the_further_behind_the_more_often_called_dominated(rows: int, seeds: int) -> None:
+    tallies = [power(rows, seeds, gap, 500) for gap in (0.02, 0.04, 0.06)]
+    found = [each.rightly_dominated / each.dominated for each in tallies]
+    print(f"\n{rows} rows, {seeds} seeds: 2, 4, 6 points behind: " + ", ".join(f"{share:.0%}" for share in found))
+    assert found == sorted(found)
+    assert all(each.studies_wrong / each.studies <= 0.05 for each in tallies)

@@ -16,11 +16,11 @@ __all__ = ["PRIOR_SEEDS", "joint_draws", "seed_variances"]
 
 Floats = npt.NDArray[np.float64]
 
-PRIOR_SEEDS = 5.0
+PRIOR_SEEDS = 6.0
 """Degrees of freedom that the other configurations' seed variance is worth for a configuration, at most.
 
 Two degrees of freedom, of three seeds, are too few to tell anything apart; those of all configurations together would
-hide one that is less stable than the rest. In simulation, weights of 4 to 6 cover best over even and uneven seeds.
+hide one that is less stable than the rest. In simulation, weights of 5 to 7 cover both even and uneven seeds.
 """
 
 
@@ -52,10 +52,10 @@ def joint_draws(
 ) -> Floats:
     """Draws of the expected score of every configuration and anchor, whose spread is the doubt about it.
 
-    Each draw is the mean over the configuration's runs on the draw's rows; plus a normal deviate with the seeds'
-    variance beyond what resampled rows already vary between runs, the variance itself drawn (scaled inverse
-    chi-square), which gives Student tails and widens an interval from few seeds as it has to be; plus a normal deviate
-    worth half a row in each direction, after the half row that Agresti and Min (2005) add to each cell of a paired
+    Each draw is the mean over the configuration's runs on the draw's rows, plus two normal deviates. One has the seeds'
+    variance beyond what resampled rows already vary between runs; that variance is itself drawn (scaled inverse
+    chi-square), which gives Student's tails and widens an interval from few seeds as it has to be. The other is worth
+    half a row in each direction for each run, after the half that Agresti and Min (2005) add to each cell of a paired
     table, so that two configurations without a differing row are not called equal for certain.
 
     Args:
@@ -79,8 +79,10 @@ def joint_draws(
     drawn[:, known] = variances[known] * degrees[known] / chi_square
     beyond = np.maximum(0.0, drawn - _own_noise(resampled, groups)) / runs
     means += np.sqrt(beyond) * random.standard_normal(size)
-    joint = np.hstack([means, resampled[:, runs.sum() :]])
-    return joint + grain * np.sqrt(0.5) * random.standard_normal(joint.shape)
+    joint: Floats = np.hstack([means, resampled[:, runs.sum() :]])
+    averaged = np.r_[runs, np.ones(joint.shape[1] - len(groups))]
+    joint += grain * np.sqrt(0.5 / averaged) * random.standard_normal(joint.shape)
+    return joint
 
 
 def _own_noise(resampled: Floats, groups: Sequence[Sequence[int]]) -> Floats:

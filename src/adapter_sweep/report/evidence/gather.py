@@ -19,7 +19,7 @@ from adapter_sweep.report.evidence.standing import Standing, standings
 from adapter_sweep.report.front import cost_objective
 from adapter_sweep.report.wording import one_line
 
-__all__ = ["evidence"]
+__all__ = ["gather"]
 
 Floats = npt.NDArray[np.float64]
 Runs = Mapping[str, list[ConfirmedRun]]
@@ -36,19 +36,8 @@ class _Known:
     draws: Floats
 
 
-def evidence(study: StudyView) -> Evidence | None:
-    """What the study's confirmation shows; None where there is none, or none of its runs is complete.
-
-    Takes the runs as they are: one that failed is left out, and named in `lost`. The objective `accuracy` (or the one
-    named as the task's metric) is the score on the test split; each other objective is a cost, from the runs' record.
-
-    Raises:
-        AdapterSweepError: the confirmation is not whole: no test rows, a run or an anchor with another number of
-            predictions, or an unknown metric.
-    """
-    confirmed = study.confirmation
-    if confirmed is None:
-        return None
+def gather(study: StudyView, confirmed: Confirmation) -> Evidence | None:
+    """What `confirmed` shows of the study; see `evidence`."""
     runs: dict[str, list[ConfirmedRun]] = {}
     for run in confirmed.runs:
         runs.setdefault(run.configuration, []).append(run)
@@ -137,7 +126,7 @@ def _known(
         if confirmed.metric == "accuracy" and (column >= len(groups) or not seeds_known):
             ends = wilson(value, rows)
         else:
-            ends = score_interval(value, float(high[column] - low[column]) / 2, len(group), unit)
+            ends = score_interval(value, float(high[column] - low[column]) / 2, unit)
         found.append(_Known(Estimate(value, *ends), draws[:, column]))
     return found
 

@@ -31,15 +31,12 @@ def middle_95(draws: Floats) -> tuple[Floats, Floats]:
     return low, high
 
 
-def score_interval(score: float, half_width: float, runs: int, grain: float) -> tuple[float, float]:
+def score_interval(score: float, half_width: float, grain: float) -> tuple[float, float]:
     """95 % interval of an expected score whose draws reach `half_width` to either side.
 
     Wilson's interval at the effective sample size, the number of independent rows that would leave as much doubt (for
     clustered samples: Franco, Little, Louis and Slud 2019): it stays within 0 and 1, and is not empty where every run
-    is perfect. The effective size is at most what the rows can bear: 1/grain for each run, or in all if the score is
-    perfect.
+    is perfect or none is right, for which 1/grain rows are taken.
     """
     spread = score * (1 - score)
-    if spread <= 0:
-        return wilson(score, 1 / grain)
-    return wilson(score, min(spread * (_Z / half_width) ** 2, runs / grain))
+    return wilson(score, spread * (_Z / half_width) ** 2 if spread > 0 else 1 / grain)

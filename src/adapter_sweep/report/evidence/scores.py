@@ -35,7 +35,8 @@ def run_scores(labels: Ints, predictions: Ints, metric: str) -> Floats:
         AdapterSweepError: another metric.
     """
     once = np.ones((1, len(labels)), dtype=np.float32)
-    return _scores(once, labels, predictions, metric)[0]
+    scores: Floats = _scores(once, labels, predictions, metric)[0]
+    return scores
 
 
 def resampled_scores(labels: Ints, predictions: Ints, metric: str, draws: int, random: np.random.Generator) -> Floats:
@@ -72,7 +73,8 @@ def _row_counts(rows: int, draws: int, random: np.random.Generator) -> Iterator[
 def _scores(counts: npt.NDArray[np.float32], labels: Ints, predictions: Ints, metric: str) -> Floats:
     """Scores where row r counts `counts[:, r]` times: [draws, runs]. Counts in float32 are exact up to 2^24 rows."""
     if metric == "accuracy":
-        return (counts @ (predictions == labels).T.astype(np.float32)).astype(np.float64) / len(labels)
+        right: Floats = (counts @ (predictions == labels).T.astype(np.float32)).astype(np.float64)
+        return right / len(labels)
     if metric != "macro_f1":
         raise AdapterSweepError(f"metric {metric!r}: no such metric; there are {', '.join(METRICS)}")
     classes = np.union1d(labels, predictions)
@@ -83,6 +85,6 @@ def _scores(counts: npt.NDArray[np.float32], labels: Ints, predictions: Ints, me
         guessed = run[:, None] == classes
         hits = counts @ (guessed & actual).astype(np.float32)
         either = real + counts @ guessed.astype(np.float32)
-        f1 = np.divide(2 * hits, either, out=np.zeros_like(hits), where=either > 0)
-        scores[:, index] = f1.sum(axis=1, dtype=np.float64) / (either > 0).sum(axis=1)
+        f1 = np.divide(2 * hits, either, out=np.zeros(hits.shape), where=either > 0, dtype=np.float64)
+        scores[:, index] = f1.sum(axis=1) / (either > 0).sum(axis=1)
     return scores

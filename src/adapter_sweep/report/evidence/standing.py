@@ -37,7 +37,7 @@ def standings(
     """Where each finalist stands, by the definition of `Label`.
 
     Args:
-        scores: [finalists], expected scores.
+        scores: [finalists], expected scores, higher is better.
         draws: [draws, finalists], joint draws of them; None where nothing is known of seeds, so that nobody can be
             said to dominate or not to, but by costs alone.
         costs: per finalist, recorded number -> value.
@@ -45,24 +45,22 @@ def standings(
         score_names: the objectives that are the score; if the study has none of them, costs alone decide.
     """
     ways = {key: way for key, way in objectives.items() if key not in score_names}
-    score_way = next((way for key, way in objectives.items() if key in score_names), None)
     floors = [{key: noise_floor(each, key) for key in ways} for each in costs]
     no_worse, better = compare_costs(costs, floors, ways)
     known = [all(key in each for key in ways) for each in costs]
-    if score_way is None:
+    if len(ways) == len(objectives):
         return [_by_costs(better[:, one]) if known[one] else Standing(None, None) for one in range(len(costs))]
-    sign = 1.0 if score_way == "maximize" else -1.0
     if draws is None:
         probabilities, beaten = None, np.zeros_like(no_worse)
     else:
-        probabilities = front_probabilities(sign * draws, no_worse)
-        beaten = surely_higher(sign * scores, sign * draws, no_worse)
+        probabilities = front_probabilities(draws, no_worse)
+        beaten = surely_higher(scores, draws, no_worse)
     found = []
     for one in range(len(costs)):
         probability = None if probabilities is None else float(probabilities[one])
         if not no_worse[:, one].any():
             probability = 1.0
-        by = sorted(np.flatnonzero(beaten[:, one]).tolist(), key=lambda other: -sign * scores[other])
+        by = sorted(np.flatnonzero(beaten[:, one]).tolist(), key=lambda other: -scores[other])
         found.append(Standing(_label(probability, by), probability, tuple(by)) if known[one] else Standing(None, None))
     return found
 
