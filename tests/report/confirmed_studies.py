@@ -52,7 +52,8 @@ class Truth:
 
     A run is right on a row where its configuration's level, moved by its seed, plus the row's ease exceeds 0. Ease is
     normal, with a part that all configurations share, one that all seeds of a configuration share, and one of the
-    run's own: so configurations err on the same rows, and the share of right rows is a normal integral.
+    run's own: so configurations err on the same rows, and the share of right rows is a normal integral. There is one
+    anchor, which has no seeds.
 
     Attributes:
         accuracy: per configuration, over all rows and seeds.
@@ -84,10 +85,17 @@ class Truth:
         return np.asarray(np.array(self.seed_sd) / density)
 
     def scores(self) -> Floats:
-        """Per configuration, the expected score: over all rows, and over all seeds by quadrature."""
+        """Per configuration, the expected score."""
+        return self._expected(self._levels(), self.spread())
+
+    def anchor_score(self) -> float:
+        """The expected score of the one anchor, which is right on 0.75 of all rows."""
+        return float(self._expected(ndtri([0.75]), np.zeros(1))[0])
+
+    def _expected(self, levels: Floats, spread: Floats) -> Floats:
+        """The scores over all rows, and over all seeds by quadrature."""
         nodes, weights = np.polynomial.hermite_e.hermegauss(40)
-        spread = self.spread()[:, None]
-        right = ndtr(self._levels()[:, None] + spread * nodes)
+        right = ndtr(levels[:, None] + spread[:, None] * nodes)
         shares = np.array(self.classes)[:, None, None]
         guessed = shares * right + (1 - shares) * (1 - right) / (len(self.classes) - 1)
         f1 = (2 * shares * right / (shares + guessed)).mean(axis=0)
@@ -108,20 +116,30 @@ class Truth:
         common, per_configuration, per_run = (np.sqrt(part) for part in self.ease)
         labels = random.choice(len(self.classes), size=self.rows, p=self.classes)
         shared = common * random.standard_normal(self.rows)
+
+        def predicted(strength: Floats) -> list[int]:
+            other = (labels + random.integers(1, len(self.classes), size=self.rows)) % len(self.classes)
+            guessed: list[int] = np.where(strength > 0, labels, other).tolist()
+            return guessed
+
         runs = []
         for index, (level, spread) in enumerate(zip(self._levels(), self.spread(), strict=True)):
-            ease = shared + per_configuration * random.standard_normal(self.rows)
+            ease = level + shared + per_configuration * random.standard_normal(self.rows)
             costs = {"trainable_params": self.params[index], "latency_ratio": self.ratio[index]}
             for seed in range(self.seeds):
-                own = ease + per_run * random.standard_normal(self.rows)
-                right = level + spread * random.standard_normal() + own > 0
-                other = (labels + random.integers(1, len(self.classes), size=self.rows)) % len(self.classes)
+                own = ease + spread * random.standard_normal() + per_run * random.standard_normal(self.rows)
                 if random.random() < self.fails:
                     runs.append(make_run(str(index), seed, state=TrialState.FAILED, reason="out of memory"))
                 else:
-                    guessed = np.where(right, labels, other).tolist()
-                    runs.append(make_run(str(index), seed, guessed, latency_noise_floor=self.floor, **costs))
-        return confirmed_study(labels.tolist(), runs, metric=self.metric, objectives=dict(self.objectives))
+                    runs.append(make_run(str(index), seed, predicted(own), latency_noise_floor=self.floor, **costs))
+        own = ndtri(0.75) + shared + np.hypot(per_configuration, per_run) * random.standard_normal(self.rows)
+        return confirmed_study(
+            labels.tolist(),
+            runs,
+            metric=self.metric,
+            anchors={"probe": predicted(own)},
+            objectives=dict(self.objectives),
+        )
 
     def _levels(self) -> Floats:
         return np.asarray(ndtri(np.array(self.accuracy)) * np.sqrt(1 + self.spread() ** 2))

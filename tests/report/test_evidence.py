@@ -43,7 +43,7 @@ def test_scores_spread_and_labels_of_a_clear_case() -> None:
     assert good.score.value == pytest.approx(1 - (40 + 40 + 42) / 1200)
     assert good.seed_sd == pytest.approx(np.std([0.9, 0.9, 0.895], ddof=1))
     assert good.score.low < wilson(0.9, 400)[0] + 0.01
-    assert (good.trial, good.seeds, good.costs["trainable_params"]) == (3, (0, 1, 2), 1e4)
+    assert (good.trial, good.seeds, good.metrics["trainable_params"]) == (3, (0, 1, 2), 1e4)
     assert (good.label, good.front_probability) == (Label.ON_FRONT, 1.0)
     assert (poor.label, poor.dominated_by) == (Label.DOMINATED, ("3",))
     assert poor.front_probability == 0.0

@@ -57,6 +57,7 @@ class Tally:
     scores_covered: int = 0
     pairs: int = 0
     pairs_covered: int = 0
+    anchors_covered: int = 0  # one a study
     on_front: int = 0  # finalists truly on the front
     wrongly_dominated: int = 0
     studies_wrong: int = 0  # studies with one or more of those
@@ -79,10 +80,12 @@ class Tally:
             self.rightly_dominated += bool(dominated[index]) and each.label is Label.DOMINATED
             self.wrongly_on_front += bool(dominated[index]) and each.label is Label.ON_FRONT
             wrong += not dominated[index] and each.label is Label.DOMINATED
-        for pair in found.differences:
-            apart = expected[int(pair.first)] - expected[int(pair.second)]
+        for pair in (*found.differences, *found.over_anchors):
+            other = truth.anchor_score() if pair.second == "probe" else expected[int(pair.second)]
             self.pairs += 1
-            self.pairs_covered += bool(pair.gain.low <= apart <= pair.gain.high)
+            self.pairs_covered += bool(pair.gain.low <= expected[int(pair.first)] - other <= pair.gain.high)
+        (anchor,) = found.anchors
+        self.anchors_covered += bool(anchor.score.low <= truth.anchor_score() <= anchor.score.high)
         self.studies += 1
         self.wrongly_dominated += wrong
         self.studies_wrong += wrong > 0
@@ -90,6 +93,7 @@ class Tally:
     def __str__(self) -> str:
         parts = [
             f"{self.studies} studies: scores cover {self.scores_covered / self.scores:.1%}",
+            f"anchors {self.anchors_covered / self.studies:.1%}",
             f"differences {self.pairs_covered / self.pairs:.1%}",
             f"wrongly dominated {self.wrongly_dominated}/{self.on_front}, in {self.studies_wrong / self.studies:.1%}",
             f"dominated found {self.rightly_dominated}/{self.dominated}, called on the front {self.wrongly_on_front}",
@@ -120,6 +124,7 @@ def test_intervals_cover_and_dominated_is_seldom_wrong() -> None:
     scores, pairs = sum(each.scores for each in tallies), sum(each.pairs for each in tallies)
     assert 0.92 <= sum(each.scores_covered for each in tallies) / scores <= 0.98
     assert 0.92 <= sum(each.pairs_covered for each in tallies) / pairs <= 0.98
+    assert 0.92 <= sum(each.anchors_covered for each in tallies) / sum(each.studies for each in tallies) <= 0.98
     true_front = [each for each in tallies if each.on_front]
     assert sum(each.studies_wrong for each in true_front) / sum(each.studies for each in true_front) <= 0.05
     assert sum(each.wrongly_dominated for each in tallies) / sum(each.on_front for each in tallies) <= 0.05
@@ -138,6 +143,7 @@ def test_intervals_cover_and_dominated_is_seldom_wrong_in_each_kind(name: str) -
     print(f"\n{name}, {tally}")
     assert 0.92 <= tally.scores_covered / tally.scores <= 0.98
     assert 0.92 <= tally.pairs_covered / tally.pairs <= 0.98
+    assert 0.92 <= tally.anchors_covered / tally.studies <= 0.98
     assert tally.studies_wrong / tally.studies <= 0.05
     assert tally.wrongly_on_front <= 0.05 * tally.dominated
 

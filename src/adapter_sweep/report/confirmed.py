@@ -33,7 +33,7 @@ def confirmed_rows(study: StudyView, found: Evidence) -> Rows:
             _interval(each.score),
             "" if each.seed_sd is None else f"{each.seed_sd:.3f}",
             _seeds(each),
-            *(number(key, each.costs.get(key)) for key in costs),
+            *(number(key, each.metrics.get(key)) for key in costs),
             "" if each.front_probability is None else _probability(each.front_probability),
             "not comparable: a cost was not measured" if each.label is None else each.label.value,
         )
@@ -160,13 +160,13 @@ def _who(study: StudyView, each: Finalist, *, capital: bool = False) -> str:
 
 
 def _paid(study: StudyView, each: Finalist) -> str:
-    return costs_text([cost_objective(study), "latency_ratio"], each.costs)
+    return costs_text([cost_objective(study), "latency_ratio"], each.metrics)
 
 
 def _costs(study: StudyView, found: Evidence) -> list[str]:
     wanted = [key for key in study.objectives if key not in ("accuracy", found.metric)]
     wanted += ["trainable_params", "latency_ratio"]
-    return [key for key in dict.fromkeys(wanted) if any(key in each.costs for each in found.finalists)]
+    return [key for key in dict.fromkeys(wanted) if any(key in each.metrics for each in found.finalists)]
 
 
 def _score_name(found: Evidence) -> str:

@@ -2,6 +2,13 @@
 
 The way of the numbers: `scores` resamples the test rows, `draws` adds what other seeds would have done, `labels` and
 `standing` read the front off the draws, `gather` puts one study's findings together. Imports stay light until then.
+
+Sources: E. Wilson, JASA 22, 1927; L. Brown, T. Cai, A. DasGupta, Statistical Science 16, 2001 (shares); C. Franco,
+R. Little, T. Louis, E. Slud, J. Survey Statistics and Methodology 7, 2019 (shares of clustered samples); B. Efron,
+R. Tibshirani, An Introduction to the Bootstrap, 1993; N. Obuchowski, H. Rockette, Communications in Statistics 24, 1995
+(several runs on the same rows); G. Smyth, Statistical Applications in Genetics and Molecular Biology 3, 2004 (variances
+from few runs); A. Agresti, Y. Min, Statistics in Medicine 24, 2005 (paired shares); R. Beran, JASA 83, 1988;
+J. Romano, M. Wolf, Econometrica 73, 2005 (many comparisons).
 """
 
 from adapter_sweep.records import StudyView

@@ -45,7 +45,7 @@ class Finalist:
         lost: seed -> why it was not.
         score: its expected score over the task's rows and all seeds: mean of its runs.
         seed_sd: standard deviation of its runs' scores on this test split; None with one run.
-        costs: recorded number -> median over its runs, where measured.
+        metrics: recorded number -> median over its runs, where measured; costs among them.
         label: where it stands; None where one of the study's objectives was not measured.
         front_probability: the share of joint draws in which nobody dominates it; that of being dominated is the
             rest. None without a label, and where it depends on scores while no seed was repeated.
@@ -59,7 +59,7 @@ class Finalist:
     lost: Mapping[int, str]
     score: Estimate
     seed_sd: float | None
-    costs: Mapping[str, float]
+    metrics: Mapping[str, float]
     label: Label | None
     front_probability: float | None
     dominated_by: tuple[str, ...]

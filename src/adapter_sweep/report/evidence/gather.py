@@ -51,20 +51,20 @@ def gather(study: StudyView, confirmed: Confirmation) -> Evidence | None:
     known = _known(confirmed, by_run, draws, groups, seeds_known=seeds_known)
     by_name = dict(zip(scored, known, strict=False))
     by_anchor = dict(zip(confirmed.anchors, known[len(groups) :], strict=True))
-    costs = [_costs(each) for each in scored.values()]
+    metrics = [_medians(each) for each in scored.values()]
     stands = standings(
         np.array([each.score.value for each in by_name.values()]),
         draws[:, : len(groups)] if seeds_known else None,
-        costs,
+        metrics,
         study.objectives,
         ("accuracy", confirmed.metric),
     )
     finalists = [
-        _finalist(runs[name], by_name[name].score, by_run[group], cost, stand, list(scored))
-        for name, group, cost, stand in zip(scored, groups, costs, stands, strict=True)
+        _finalist(runs[name], by_name[name].score, by_run[group], each, stand, list(scored))
+        for name, group, each, stand in zip(scored, groups, metrics, stands, strict=True)
     ]
     paid = cost_objective(study)
-    finalists.sort(key=lambda each: (each.costs.get(paid, math.inf), -each.score.value))
+    finalists.sort(key=lambda each: (each.metrics.get(paid, math.inf), -each.score.value))
     order = [each.configuration for each in finalists]
     return Evidence(
         metric=confirmed.metric,
@@ -135,7 +135,7 @@ def _finalist(
     runs: Sequence[ConfirmedRun],
     score: Estimate,
     by_seed: Floats,
-    costs: Mapping[str, float],
+    metrics: Mapping[str, float],
     stand: Standing,
     names: Sequence[str],
 ) -> Finalist:
@@ -148,7 +148,7 @@ def _finalist(
         lost={run.seed: _why(run) for run in runs if run.state is not TrialState.COMPLETE},
         score=score,
         seed_sd=float(by_seed.std(ddof=1)) if len(done) > 1 else None,
-        costs=costs,
+        metrics=metrics,
         label=stand.label,
         front_probability=stand.probability,
         dominated_by=tuple(names[position] for position in stand.dominated_by),
@@ -162,7 +162,7 @@ def _difference(first: str, second: str, one: _Known, two: _Known) -> Difference
     return Difference(first, second, gain, float((apart > 0).mean()))
 
 
-def _costs(runs: Sequence[ConfirmedRun]) -> dict[str, float]:
+def _medians(runs: Sequence[ConfirmedRun]) -> dict[str, float]:
     """Recorded number -> median over the runs that have it."""
     values: dict[str, list[float]] = {}
     for run in runs:

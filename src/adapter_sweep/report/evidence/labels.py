@@ -17,7 +17,7 @@ __all__ = ["compare_costs", "front_probabilities", "surely_higher"]
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-_SURE = 0.95
+_SURE = 0.95  # the share of studies without any false claim
 
 
 def compare_costs(
@@ -66,7 +66,7 @@ def front_probabilities(draws: Floats, rivals: Flags) -> Floats:
 def surely_higher(scores: Floats, draws: Floats, rivals: Flags) -> Flags:
     """Which rivals score higher, so that all of these claims together are wrong in at most 5 % of studies.
 
-    The step-down method of Romano and Wolf (2005, algorithm 3.1), balanced as in Beran (1988): the lead of each rival
+    The step-down method of Romano and Wolf (2005), balanced as in Beran (1988): the lead of each rival
     over each configuration, in units of its own 95 % interval's half width, against the 95 % quantile of the largest
     error among all leads in the draws; leads beyond it are claimed, and the rest is tried again without them.
 

@@ -14,7 +14,7 @@ __all__ = ["Standing", "noise_floor", "standings"]
 
 Floats = npt.NDArray[np.float64]
 
-_SURE = 0.95
+_CLAIMED = 0.95  # the least probability at which a finalist is said to be on the front
 _LATENCY = ("latency_ratio", "latency_p50_ms", "latency_p90_ms")
 
 
@@ -86,4 +86,4 @@ def _by_costs(better: npt.NDArray[np.bool_]) -> Standing:
 def _label(probability: float | None, by: Sequence[int]) -> Label:
     if by:
         return Label.DOMINATED
-    return Label.ON_FRONT if probability is not None and probability >= _SURE else Label.INDISTINGUISHABLE
+    return Label.ON_FRONT if probability is not None and probability >= _CLAIMED else Label.INDISTINGUISHABLE
