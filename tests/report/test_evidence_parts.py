@@ -71,7 +71,7 @@ def test_seed_variances_lean_on_the_other_configurations() -> None:
     assert variances == pytest.approx([0.0004, 0.0004])
     assert degrees.tolist() == [2, 2]
     assert seed_variances([alone, alone])[1].tolist() == [0, 0]
-    assert seed_variances([even] * 8)[1].tolist() == [8] * 8  # two of its own, six of the others
+    assert seed_variances([even] * 8)[1].tolist() == [5] * 8  # two of its own, three of the others
 
 
 def test_draws_hold_the_rows_and_the_seeds_variance() -> None:

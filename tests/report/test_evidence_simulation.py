@@ -29,6 +29,10 @@ KINDS: dict[str, Truth] = {
         (0.01, 0.005, 0.02, 0.01, 0.0, 0.01, 0.015, 0.01),
         params=(1e4, 2e4, 3e4, 4e4, 5e4, 6e4, 7e4, 8e4), ratio=(1.02,) * 8, rows=400, seeds=3,
     ),
+    "unstable, just on the front": Truth(
+        (0.82, 0.8201, 0.8202, 0.8203, 0.8204), (0.0, 0.0, 0.03, 0.03, 0.03),
+        params=(1e4, 2e4, 3e4, 4e4, 5e4), ratio=(1.02,) * 5, rows=1_000, seeds=3,
+    ),
     "few errors": Truth(
         (0.97, 0.975, 0.98, 0.97), (0.004,) * 4, params=(1e4, 2e4, 3e4, 4e4), ratio=(1.01, 1.02, 1.03, 1.04),
         rows=300, seeds=3,

@@ -16,11 +16,13 @@ __all__ = ["PRIOR_SEEDS", "joint_draws", "seed_variances"]
 
 Floats = npt.NDArray[np.float64]
 
-PRIOR_SEEDS = 6.0
+PRIOR_SEEDS = 3.0
 """Degrees of freedom that the other configurations' seed variance is worth for a configuration, at most.
 
 Two degrees of freedom, of three seeds, are too few to tell anything apart; those of all configurations together would
-hide one that is less stable than the rest. In simulation, weights of 5 to 7 cover both even and uneven seeds.
+hide one that is less stable than the rest. In simulation, where three configurations of five vary by 3 points over
+seeds and two not at all, somebody was called dominated wrongly in 3.6 % of studies at a weight of 3, in 6.8 % at 6;
+the weight makes little difference where configurations vary alike.
 """
 
 
