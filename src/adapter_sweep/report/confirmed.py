@@ -10,7 +10,7 @@ from adapter_sweep.report.wording import costs_text, describe, metric_name, numb
 
 __all__ = ["confirmed_rows", "confirmed_sentences", "to_ship"]
 
-_SHOWN = 6  # anchors, or finalists of a kind, named in one sentence at most
+_SHOWN = 12  # anchors, or finalists of a kind, named in one sentence at most
 
 
 def confirmed_rows(study: StudyView, found: Evidence) -> Rows:
