@@ -28,7 +28,14 @@ from adapter_sweep.study.ledger import Ledger, storage_url
 __all__ = ["run_confirm"]
 
 _OF_THE_STUDY = ("backbone", "task", "method", "train", "latency", "objectives", "search_space")
-_ALLOWED = ("confirm", "workers", "tracking", "results_dir", "study.storage", *(f"train.{key}" for key in EFFORT[:3]))
+_ALLOWED = (
+    "confirm",
+    "workers",
+    "tracking",
+    "results_dir",
+    "study.storage",
+    *(f"train.{key}" for key in EFFORT if key != "score_epochs"),
+)
 _LAST_WORDS_SECONDS = 10.0
 
 
@@ -101,7 +108,7 @@ class _Confirming:
             begun = [trial.params for trial in ledger.view().counted()]
             done, total = len(begun), len(begun) + sum(point not in begun for point in points)
             capacity = find_capacity(settings, bench, total - done)
-            before = ledger.view().config.get("confirmed", [])
+            before: Any = ledger.view().config.get("confirmed", [])
             ledger.set_facts(
                 config={**masked(values), "confirmed": self._entries(before)},
                 search_space=dict(self.view.search_space),

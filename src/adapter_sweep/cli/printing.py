@@ -4,9 +4,9 @@ from rich.console import Console
 from rich.table import Table
 
 from adapter_sweep.records import METRIC_HELP, StudyView, TrialView
-from adapter_sweep.report import Rows, answer, front_rows
+from adapter_sweep.report import Rows, answer, confirmed_rows, confirmed_sentences, evidence, front_rows
 
-__all__ = ["open_console", "print_front", "print_record"]
+__all__ = ["open_console", "print_confirmed", "print_front", "print_record"]
 
 
 def open_console() -> Console:
@@ -21,6 +21,19 @@ def print_front(console: Console, study: StudyView) -> None:
         console.print(f"\nPareto front of {study.name}")
         _print_columns(console, rows)
     console.print(f"\n{answer(study).headline}\n")
+
+
+def print_confirmed(console: Console, study: StudyView) -> None:
+    """The finalists on the test split as a table, and what they say in sentences."""
+    found = evidence(study)
+    if found is None:
+        return
+    console.print(f"\nFinalists of {study.name} on the test split")
+    _print_columns(console, confirmed_rows(study, found))
+    console.print()
+    for sentence in confirmed_sentences(study, found):
+        console.print(sentence)
+    console.print()
 
 
 def _print_columns(console: Console, rows: Rows) -> None:

@@ -2,6 +2,8 @@
 
 from adapter_sweep.report.answer import Answer, answer
 from adapter_sweep.report.choosing import Budget, Choice, choose
+from adapter_sweep.report.confirmed import confirmed_rows, confirmed_sentences
+from adapter_sweep.report.evidence import Evidence, evidence
 from adapter_sweep.report.front import front
 from adapter_sweep.report.recommendation import choice_json, choice_lines, nothing_fits
 from adapter_sweep.report.rows import Rows, front_rows
@@ -11,12 +13,16 @@ __all__ = [
     "Answer",
     "Budget",
     "Choice",
+    "Evidence",
     "ReportPaths",
     "Rows",
     "answer",
     "choice_json",
     "choice_lines",
     "choose",
+    "confirmed_rows",
+    "confirmed_sentences",
+    "evidence",
     "front",
     "front_rows",
     "nothing_fits",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from adapter_sweep.records import StudyView, TrialState, TrialView
 from adapter_sweep.report.front import candidates, cost_objective, front, primary_objective
 from adapter_sweep.report.intervals import standard_error
-from adapter_sweep.report.wording import describe, metric_name, number, one_line, short_keys
+from adapter_sweep.report.wording import costs_text, describe, metric_name, number, one_line, short_keys
 
 __all__ = ["Answer", "answer", "less_of", "score_text"]
 
@@ -86,12 +86,8 @@ def _who(study: StudyView, trial: TrialView, *, capital: bool = True) -> str:
 
 def _costs(study: StudyView, trial: TrialView) -> str:
     """What a trial costs, e.g. ` with 597,378 trainable parameters and latency ratio 1.083`."""
-    parts = []
-    for key in dict.fromkeys([cost_objective(study), "latency_ratio"]):
-        value = number(key, trial.metrics.get(key)) if key != primary_objective(study) else ""
-        if value:
-            parts.append(f"{value} {metric_name(key)}" if key.endswith("_params") else f"{metric_name(key)} {value}")
-    return f" with {' and '.join(parts)}" if parts else ""
+    keys = [cost_objective(study), "latency_ratio"]
+    return costs_text([key for key in keys if key != primary_objective(study)], trial.metrics)
 
 
 def less_of(cost: str) -> str:

@@ -4,12 +4,14 @@ import math
 import re
 import shlex
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.records import METRIC_HELP, ParamValue, StudyView, TrialView
 
 __all__ = [
     "command",
+    "costs_text",
     "describe",
     "is_count",
     "label",
@@ -36,6 +38,14 @@ _NAMES = {
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
+
+
+class Configured(Protocol):
+    """Whatever has swept parameters: a trial, a confirmed run, a finalist."""
+
+    @property
+    def params(self) -> Mapping[str, ParamValue]:
+        """Hydra key -> value."""
 
 
 def plain(text: object) -> str:
@@ -80,6 +90,16 @@ def ratio_text(trial: TrialView, key: str = "latency_ratio") -> str:
     return f"{middle} ({low} to {high})" if middle and low and high else middle
 
 
+def costs_text(keys: Iterable[str], metrics: Mapping[str, float]) -> str:
+    """What something costs, e.g. ` with 597,378 trainable parameters and latency ratio 1.083`; empty if nothing is."""
+    known = {key: text for key in keys if (text := number(key, metrics.get(key)))}
+    parts = [
+        f"{text} {metric_name(key)}" if key.endswith("_params") else f"{metric_name(key)} {text}"
+        for key, text in known.items()
+    ]
+    return f" with {' and '.join(parts)}" if parts else ""
+
+
 def param(value: ParamValue) -> str:
     """A swept value as it is read."""
     if value is None:
@@ -104,7 +124,7 @@ def short_keys(study: StudyView) -> dict[str, str]:
     return {key: one_line(end if ends.count(end) == 1 else key, 60) for key, end in zip(keys, ends, strict=True)}
 
 
-def describe(names: Mapping[str, str], trial: TrialView) -> str:
+def describe(names: Mapping[str, str], trial: Configured) -> str:
     """A trial's configuration in prose (`names`: see `short_keys`), e.g. `placement both, width 64`."""
     return ", ".join(f"{names[key]} {param(trial.params[key])}" for key in _telling(names) if key in trial.params)
 

@@ -20,10 +20,12 @@ from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.records import ParamValue, StudyView, TrialState, TrialView
 
 __all__ = [
+    "CONFIRMED",
     "DIGEST",
     "KIND",
     "OWN_PREFIXES",
     "PUBLISHED",
+    "SEARCHED",
     "STATUS",
     "STUDY_CREATED",
     "TRIAL",
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 KIND = "adapter_sweep.kind"
+SEARCHED, CONFIRMED = "trial", "confirmed"  # kinds of runs beside the study's own
 TRIAL = "adapter_sweep.trial"
 DIGEST = "adapter_sweep.digest"
 PUBLISHED = "adapter_sweep.published"
@@ -110,12 +113,12 @@ def study_params(study: StudyView) -> dict[str, str]:
     return params(space | {f"objectives.{name}": way for name, way in study.objectives.items()})
 
 
-def trial_tags(study: StudyView, trial: TrialView, parent_run_id: str) -> dict[str, str]:
+def trial_tags(study: StudyView, trial: TrialView, parent_run_id: str, kind: str = SEARCHED) -> dict[str, str]:
     """Tags of a trial's run: what it is, how it stands and why, and where it was made."""
     tags = {
         "mlflow.parentRunId": parent_run_id,
         "mlflow.source.name": "adapter-sweep",
-        KIND: "trial",
+        KIND: kind,
         TRIAL: str(trial.number),
         "adapter_sweep.study": study.name,
         "adapter_sweep.state": str(trial.state),

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.records import ParamValue, StudyView, TrialState, TrialView
-from adapter_sweep.tracking.content import KIND, fit, key, millis
+from adapter_sweep.tracking.content import KIND, SEARCHED, fit, key, millis
 
 __all__ = ["VIEW_TAG", "saved_view", "study_note", "trial_name", "trial_note", "unless_edited", "view_address"]
 
@@ -26,15 +26,20 @@ _MAX_NAME, _MAX_NOTE, _MAX_VIEW = 250, 5000, 5000  # MLflow's limits
 _MAX_AXES = 8  # more are not readable in one chart of parallel coordinates
 
 
-def trial_name(study: StudyView, trial: TrialView) -> str:
-    """The name of a trial's run, e.g. `003 width=48 placement=both lr=0.001`: names sort as numbers do."""
+def trial_name(study: StudyView, trial: TrialView, kind: str = SEARCHED) -> str:
+    """The name of a trial's run, e.g. `003 width=48 placement=both lr=0.001`: names sort as numbers do.
+
+    Finalists on the test split are `confirmed 003 width=48 …`.
+    """
     ends = [name.rpartition(".")[2] for name in {**study.search_space, **trial.params}]
     shown = (
         f"{end if ends.count(end) == 1 else name}={_value(value)}"
         for name, value in trial.params.items()
         for end in [name.rpartition(".")[2]]
     )
-    return mask_credentials(" ".join([f"{trial.number:03d}", *shown]))[:_MAX_NAME]
+    return mask_credentials(" ".join([*([kind] if kind != SEARCHED else []), f"{trial.number:03d}", *shown]))[
+        :_MAX_NAME
+    ]
 
 
 def trial_note(study: StudyView, trial: TrialView) -> dict[str, str]:
@@ -117,7 +122,7 @@ def saved_view(study: StudyView) -> dict[str, str]:
         for place, name in enumerate(others)
     ]
     state = {
-        "searchFilter": f"tags.`{KIND}` = 'trial'",
+        "searchFilter": f"tags.`{KIND}` = '{SEARCHED}'",
         "orderByKey": f"metrics.`{first}`",
         "orderByAsc": next(iter(study.objectives.values())) == "minimize",
         "selectedColumns": columns,

@@ -95,13 +95,14 @@ class Tracker:
         with self._writing(f"publishing study {study.name!r}") as runs:
             return self._study(runs, study, active)
 
-    def publish_trial(self, study: StudyView, trial: TrialView) -> str:
+    def publish_trial(self, study: StudyView, trial: TrialView, *, confirming: bool = False) -> str:
         """Make or update the run of one trial and return its id; its parent run is made where it is missing.
 
-        Where the run shows this very view already, nothing is sent.
+        Where the run shows this very view already, nothing is sent. With `confirming` it is a run of a finalist on the
+        test split, beside the study's trials: numbered and named apart from them.
         """
         with self._writing(f"publishing trial {trial.number} of study {study.name!r}") as runs:
-            return self._trial(runs, study, trial)
+            return self._trial(runs, study, trial, content.CONFIRMED if confirming else content.SEARCHED)
 
     def publish_report(self, study_run_id: str, paths: Path | str | Iterable[Path | str]) -> list[str]:
         """Copy a report into the artifacts of the parent run and return the names.
@@ -127,7 +128,7 @@ class Tracker:
         self._resting_until = 0.0
         parent = self.publish_study(study)
         with self._writing(f"reading study {study.name!r}") as runs:
-            found = runs.in_order({"mlflow.parentRunId": parent, content.KIND: "trial"})
+            found = runs.in_order({"mlflow.parentRunId": parent, content.KIND: content.SEARCHED})
         numbers = {str(trial.number) for trial in study.trials}
         digests: dict[str, tuple[str, tuple[str | None, str]]] = {}
         closed, duplicates = [], []
@@ -226,18 +227,18 @@ class Tracker:
         undated = [run for run in known if content.STUDY_CREATED not in run.data.tags]
         return next(iter(same or undated or (known if created is None else [])), None)
 
-    def _trial(self, runs: "RunWriter", study: StudyView, trial: TrialView) -> str:
+    def _trial(self, runs: "RunWriter", study: StudyView, trial: TrialView, kind: str) -> str:
         from adapter_sweep.tracking import store
 
         parent = self._parent or self._study(runs, study, active=True)
-        identity = {"mlflow.parentRunId": parent, content.TRIAL: str(trial.number)}
-        tags = content.trial_tags(study, trial, parent) | presentation.trial_note(study, trial)
+        identity = {"mlflow.parentRunId": parent, content.KIND: kind, content.TRIAL: str(trial.number)}
+        tags = content.trial_tags(study, trial, parent, kind) | presentation.trial_note(study, trial)
         now_ms = _now_ms()
         with store.store_lock(self._results_dir):
             run = runs.find(identity, trial.mlflow_run_id)
             if run is None:
                 start_ms = content.millis(trial.started) if trial.started else now_ms
-                run = runs.create(presentation.trial_name(study, trial), start_ms, tags)
+                run = runs.create(presentation.trial_name(study, trial, kind), start_ms, tags)
                 if is_server(self.uri):  # another machine may have made one meanwhile: both keep the first
                     first = runs.find(identity)
                     if first is not None and first.info.run_id != run.info.run_id:

@@ -1,0 +1,204 @@
+"""The confirmed finalists as a table and in sentences: plain text, and no stronger than the evidence."""
+
+from collections.abc import Iterable, Sequence
+
+from adapter_sweep.records import StudyView
+from adapter_sweep.report.evidence import Difference, Estimate, Evidence, Finalist, Label
+from adapter_sweep.report.front import cost_objective
+from adapter_sweep.report.rows import Rows
+from adapter_sweep.report.wording import costs_text, describe, metric_name, number, one_line, param, short_keys
+
+__all__ = ["confirmed_rows", "confirmed_sentences", "to_ship"]
+
+_SHOWN = 12  # anchors, or finalists of a kind, named in one sentence at most
+
+
+def confirmed_rows(study: StudyView, found: Evidence) -> Rows:
+    """The finalists, cheapest first, then the anchors, then the finalists without a score.
+
+    Columns: who; the swept parameters by short key; the test score with its 95 % interval; its standard deviation over
+    seeds; how many seeds; the costs; the probability of being on the front; where it stands.
+    """
+    names = short_keys(study)
+    extra = {key for each in found.finalists for key in each.params} - set(names)
+    names |= {key: one_line(key, 60) for key in sorted(extra)}
+    costs = _costs(study, found)
+    headers = ["trial", *names.values(), _score_name(found), "seed sd", "seeds"]
+    headers += [metric_name(key) for key in costs] + ["P(on the front)", "standing"]
+    blank = [""] * len(names)
+    cells = [
+        (
+            one_line(each.configuration, 80),
+            *(param(each.params[key]) if key in each.params else "" for key in names),
+            _interval(each.score),
+            "" if each.seed_sd is None else f"{each.seed_sd:.3f}",
+            _seeds(each),
+            *(number(key, each.metrics.get(key)) for key in costs),
+            "" if each.front_probability is None else _probability(each.front_probability),
+            "not comparable: a cost was not measured" if each.label is None else each.label.value,
+        )
+        for each in found.finalists
+    ]
+    rest = [""] * (len(costs) + 3)
+    cells += [(one_line(each.name, 60), *blank, _interval(each.score), *rest, "anchor") for each in found.anchors]
+    cells += [
+        (one_line(name, 80), *blank, "", *rest, f"no score: {one_line(why, 120)}") for name, why in found.lost.items()
+    ]
+    words = {names[key] for each in found.finalists for key, value in each.params.items() if isinstance(value, str)}
+    words |= {"trial", "standing"}
+    return Rows(tuple(headers), tuple(cells), tuple(header not in words for header in headers))
+
+
+def to_ship(found: Evidence) -> Finalist | None:
+    """The cheapest finalist that the test split cannot tell from the best score; None where no seed was repeated.
+
+    Cheapest in the study's cost objective; not told from the best: the 95 % interval of their paired difference
+    includes 0. One that is dominated is not chosen.
+    """
+    if not found.seeds_known:
+        return None
+    best = _best(found)
+    for each in found.finalists:
+        if each is best or (each.label is not Label.DOMINATED and _difference(found, best, each).gain.low <= 0):
+            return each
+    return best
+
+
+def confirmed_sentences(study: StudyView, found: Evidence) -> tuple[str, ...]:
+    """What the confirmation says: which finalist to ship, where the others stand, beside which anchors, what failed."""
+    best, ship = _best(found), to_ship(found)
+    sentences = []
+    if ship is None:
+        sentences.append(
+            f"{_who(study, best, capital=True)} has the highest {_score_name(found)}, {_interval(best.score)}"
+            f"{_paid(study, best)}, but every finalist was trained on one seed only: nothing is known of what another "
+            f"seed would have done, so the intervals are about these weights and no finalist is preferred by its score."
+        )
+    else:
+        sentences.append(
+            f"Ship {_who(study, ship)}: {_score_name(found)} {ship.score.value:.3f} (95 % interval "
+            f"{ship.score.low:.3f} to {ship.score.high:.3f}; {_count(len(ship.seeds), 'fresh seed')}, "
+            f"{_count(found.rows, 'test row')}){_paid(study, ship)}."
+        )
+        sentences.append(_why_it(study, found, best, ship))
+    sentences += [*_standing(found), *_anchors(found, ship or best), *_lost(found)]
+    if found.seeds_known:
+        sentences.append(
+            "The 95 % intervals are about other rows of the same source and other seeds; that any finalist is called "
+            "dominated wrongly happens in at most 5 % of studies."
+        )
+    return tuple(sentences)
+
+
+def _why_it(study: StudyView, found: Evidence, best: Finalist, ship: Finalist) -> str:
+    if len(found.finalists) == 1:
+        return "It is the only finalist with a score."
+    if ship is not best:
+        gap = _difference(found, best, ship).gain
+        return (
+            f"It is the cheapest finalist that the test split cannot tell from the best score, {best.score.value:.3f} "
+            f"of {_who(study, best)}{_paid(study, best)}, but it may be up to {gap.high:.3f} lower "
+            f"(difference {gap.value:.3f}, {gap.low:.3f} to {gap.high:.3f})."
+        )
+    if found.finalists[0] is ship:
+        return "It has the best score, and no finalist is cheaper."
+    return "It has the best score; each cheaper finalist scores lower beyond chance."
+
+
+def _standing(found: Evidence) -> list[str]:
+    told = []
+    for label in Label:
+        those = [each.configuration for each in found.finalists if each.label is label]
+        if those:
+            told.append(f"{label.value}: {_listed(one_line(name, 80) for name in those)}")
+    unknown = [one_line(each.configuration, 80) for each in found.finalists if each.label is None]
+    if unknown:
+        told.append(f"not comparable, as a cost was not measured: {_listed(unknown)}")
+    return [f"Where the finalists stand by score and costs: {'; '.join(told)}."] if len(found.finalists) > 1 else []
+
+
+def _anchors(found: Evidence, chosen: Finalist) -> list[str]:
+    gains = [each for each in found.over_anchors if each.first == chosen.configuration]
+    if not gains:
+        return []
+    scores = {each.name: each.score.value for each in found.anchors}
+    told = [
+        f"{one_line(each.second, 60)} {scores[each.second]:.3f} (gain {each.gain.value:.3f}, "
+        f"{each.gain.low:.3f} to {each.gain.high:.3f})"
+        for each in gains
+    ]
+    sentences = [f"On the same rows: {_listed(told, '; ')}."]
+    sentences += [
+        f"No gain over “{one_line(each.second, 60)}” is shown." for each in gains[:_SHOWN] if each.gain.low <= 0
+    ]
+    return sentences
+
+
+def _lost(found: Evidence) -> list[str]:
+    runs = sum(len(each.lost) for each in found.finalists)
+    sentences = []
+    if runs:
+        sentences.append(f"{_count(runs, 'run')} of scored finalists failed or did not end, and {_are(runs)} left out.")
+    if found.lost:
+        names = _listed(one_line(name, 80) for name in found.lost)
+        sentences.append(f"Without any score, and left out: {names}.")
+    return sentences
+
+
+def _best(found: Evidence) -> Finalist:
+    return max(found.finalists, key=lambda each: each.score.value)
+
+
+def _difference(found: Evidence, best: Finalist, other: Finalist) -> Difference:
+    return found.difference(best.configuration, other.configuration)
+
+
+def _who(study: StudyView, each: Finalist, *, capital: bool = False) -> str:
+    words = describe(short_keys(study), each)
+    name = f"{'Trial' if capital else 'trial'} {one_line(each.configuration, 80)}"
+    return f"{name} ({words})" if words else name
+
+
+def _paid(study: StudyView, each: Finalist) -> str:
+    return costs_text([cost_objective(study), "latency_ratio"], each.metrics)
+
+
+def _costs(study: StudyView, found: Evidence) -> list[str]:
+    wanted = [key for key in study.objectives if key not in ("accuracy", found.metric)]
+    wanted += ["trainable_params", "latency_ratio"]
+    return [key for key in dict.fromkeys(wanted) if any(key in each.metrics for each in found.finalists)]
+
+
+def _score_name(found: Evidence) -> str:
+    return f"test {metric_name(found.metric)}"
+
+
+def _interval(score: Estimate) -> str:
+    return f"{score.value:.3f} ({score.low:.3f} to {score.high:.3f})"
+
+
+def _seeds(each: Finalist) -> str:
+    tried = len(each.seeds) + len(each.lost)
+    return f"{len(each.seeds)} of {tried}" if each.lost else str(tried)
+
+
+def _probability(value: float) -> str:
+    """A share of draws, never more certain than their number lets it be."""
+    if value in (0.0, 1.0):
+        return ">0.99" if value else "<0.01"
+    return f"{min(max(value, 0.01), 0.99):.2f}"
+
+
+def _listed(items: Iterable[str], separator: str = ", ") -> str:
+    known: Sequence[str] = list(items)
+    return separator.join(known[:_SHOWN]) + (
+        f"{separator}and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+    )
+
+
+def _count(number_of: int, word: str) -> str:
+    return f"{number_of:,} {word}" + ("" if number_of == 1 else "s")
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
