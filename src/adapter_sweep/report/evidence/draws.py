@@ -21,7 +21,7 @@ PRIOR_SEEDS = 3.0
 
 Two degrees of freedom, of three seeds, are too few to tell anything apart; those of all configurations together would
 hide one that is less stable than the rest. In simulation, where three configurations of five vary by 3 points over
-seeds and two not at all, somebody was called dominated wrongly in 3.6 % of studies at a weight of 3, in 6.8 % at 6;
+seeds and two not at all, somebody was called dominated wrongly in 3.7 % of studies at a weight of 3, in 6.8 % at 6;
 the weight makes little difference where configurations vary alike.
 """
 
