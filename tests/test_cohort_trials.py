@@ -276,9 +276,17 @@ def test_a_trial_that_cannot_be_saved_ends_alone(studio: Studio) -> None:
         ({"study__n_trials": 40, "method__layers": "top:9"}, 1),
     ],
 )
-def test_how_many_trials_train_together(tiny_bert: Path, params: dict[str, Any], expected: int) -> None:
+def test_how_many_trials_train_together(
+    tiny_bert: Path, monkeypatch: pytest.MonkeyPatch, params: dict[str, Any], expected: int
+) -> None:
+    monkeypatch.setitem(cohort_module._MOST, "cpu", 4)
     config = toy_config(tiny_bert, **{"train__cohort": "auto", **params})
     assert cohort_size(config, toy_bench(tiny_bert)) == expected
+
+
+def test_on_a_cpu_each_trial_trains_alone_unless_told(tiny_bert: Path) -> None:
+    config = toy_config(tiny_bert, train__cohort="auto", study__n_trials=100)
+    assert cohort_size(config, toy_bench(tiny_bert)) == 1
 
 
 def test_no_more_than_free_memory_takes_by_the_largest_of_the_search_space(
@@ -292,6 +300,7 @@ def test_no_more_than_free_memory_takes_by_the_largest_of_the_search_space(
         return real(model, *args, **options)
 
     monkeypatch.setattr(cohort_module, "cohort_bound", noting)
+    monkeypatch.setitem(cohort_module._MOST, "cpu", 4)
     bench = toy_bench(tiny_bert)
 
     def size(free: int, **params: Any) -> int:

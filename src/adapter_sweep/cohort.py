@@ -25,9 +25,9 @@ from adapter_sweep.trial import LatencyTable, Outcome, Prepared, TrialWatcher, m
 
 __all__ = ["Ready", "cohort_size", "run_trial", "train_trials"]
 
-# More at once only takes memory. On a CPU even this many bring little: tests/benchmark/engine.py shows 1.02 times one
-# trial's rate. The GPU's bound has not been measured.
-_MOST = {"cpu": 4, "cuda": 32}
+# More at once only takes memory. On a CPU tests/benchmark/engine.py shows 1.02 times one trial's rate for four, less
+# than workers lose where one of them holds the last trials. The GPU's bound has not been measured.
+_MOST = {"cpu": 1, "cuda": 32}
 _LEARNING_SAMPLERS = ("tpe", "nsga2", "gp")
 
 

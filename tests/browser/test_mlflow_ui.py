@@ -220,7 +220,7 @@ def test_one_run_shows_numbers_curves_configuration_and_data(
     for name, curve in trial.curves.items():
         page.get_by_placeholder("Search metric charts").fill(f"^{name}$")
         page.wait_for_function(
-            "(name) => [...document.querySelectorAll('.js-plotly-plot')].some(({data}) => data?.[0].metricKey === name)",
+            "(name) => [...document.querySelectorAll('.js-plotly-plot')].some((p) => p.data?.[0].metricKey === name)",
             arg=name,
         )
         ((key, line),) = plotted(page, "[data[0].metricKey, data[0].x.map((step, place) => [step, data[0].y[place]])]")

@@ -39,10 +39,14 @@ ConfigDir = Annotated[
 def run(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     """Start a sweep, or continue it up to its number of trials. Alone it runs sweep=quickstart."""
     composed = _compose(overrides, config_dir, default_sweep="quickstart").for_sweep()
+    parts = _of_each_task(composed, overrides or [], config_dir)
     _prepare_workers(composed.config)
-    from adapter_sweep.cli.sweep import run_sweep
+    from adapter_sweep.cli.sweep import run_group, run_sweep
 
-    run_sweep(composed)
+    if parts:
+        run_group(parts)
+    else:
+        run_sweep(composed)
 
 
 @app.command()
@@ -63,7 +67,7 @@ def report(
     config_dir: ConfigDir = None,
 ) -> None:
     """Write a study's Pareto-front report again; of several studies, one report that compares them."""
-    studies, overrides = _studies_and_overrides(arguments)
+    studies, overrides = _studies_and_overrides("report", arguments)
     composed = _compose(overrides, config_dir)
     if len(studies) > 1:
         from adapter_sweep.cli.comparing import write_several_report
@@ -73,6 +77,23 @@ def report(
     from adapter_sweep.cli.reading import write_study_report
 
     write_study_report(studies[0], composed.config)
+
+
+@app.command()
+def confirm(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(metavar="STUDY … [KEY=VALUE] …", help="One study or more, by name; then Hydra overrides."),
+    ],
+    config_dir: ConfigDir = None,
+) -> None:
+    """Train a study's finalists on fresh seeds and score them on the test split; of several, each one's best on all."""
+    studies, overrides = _studies_and_overrides("confirm", arguments)
+    composed = _compose(overrides, config_dir)
+    _prepare_workers(composed.config)
+    from adapter_sweep.cli.confirming import run_confirm
+
+    run_confirm(studies, composed)
 
 
 @app.command()
@@ -129,12 +150,12 @@ def doctor(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     raise typer.Exit(check_all(composed.config))
 
 
-def _studies_and_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
+def _studies_and_overrides(command: str, arguments: list[str]) -> tuple[list[str], list[str]]:
     """A study's name holds no `=` and does not begin with `~`; every override does one of the two."""
     overrides = [text for text in arguments if "=" in text or text.startswith("~")]
     studies = [text for text in arguments if text not in overrides]
     if not studies:
-        raise UserInputError("report: name a study, or several, e.g. adapter-sweep report quickstart")
+        raise UserInputError(f"{command}: name a study, or several, e.g. adapter-sweep {command} quickstart")
     return studies, overrides
 
 
@@ -143,6 +164,19 @@ def _compose(overrides: list[str] | None, config_dir: Path | None, default_sweep
     from adapter_sweep.config.compose import compose
 
     return compose(overrides or [], config_dir=config_dir, default_sweep=default_sweep)
+
+
+def _of_each_task(composed: "Composed", overrides: list[str], config_dir: Path | None) -> list["Composed"]:
+    """The sweep on each of `study.tasks`, all checked before any is run; none where it names no tasks."""
+    from adapter_sweep.cli.identity import study_name
+
+    name = study_name(composed)
+    return [
+        _compose(
+            [*overrides, f"task={task}", f"study.name={name}-{task}", "study.tasks=null"], config_dir, composed.sweep
+        ).for_sweep()
+        for task in composed.config.study.tasks or ()
+    ]
 
 
 def _prepare_workers(config: "SweepConfig") -> None:

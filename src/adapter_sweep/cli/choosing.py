@@ -10,7 +10,8 @@ from adapter_sweep.config import SweepConfig
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.records import TrialView
 from adapter_sweep.report import Budget, choice_json, choice_lines, choose, nothing_fits
-from adapter_sweep.study.ledger import Ledger, storage_url
+from adapter_sweep.study.confirmation import read_study
+from adapter_sweep.study.ledger import storage_url
 
 __all__ = ["print_best", "read_budget"]
 
@@ -43,7 +44,7 @@ def read_budget(max_params: str | None, max_latency_ratio: str | None, min_accur
 def print_best(study: str, config: SweepConfig, budget: Budget, *, as_json: bool) -> int:
     """Print the trial that the budget allows and the rule picks; 0 where there is one, 1 where nothing fits."""
     results_dir = Path(config.results_dir).expanduser()
-    view = Ledger.read(study, url=storage_url(config.study.storage, results_dir), results_dir=results_dir).view()
+    view = read_study(study, url=storage_url(config.study.storage, results_dir), results_dir=results_dir)
     choice = choose(view, budget)
     if as_json:
         print(choice_json(view, choice), end="")

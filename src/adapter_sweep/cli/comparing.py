@@ -10,8 +10,9 @@ from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import StudyView
 from adapter_sweep.report.front import primary_objective
 from adapter_sweep.report.several import compare, write_comparison
+from adapter_sweep.study.confirmation import read_study
 from adapter_sweep.study.importance import importance
-from adapter_sweep.study.ledger import Ledger, storage_url
+from adapter_sweep.study.ledger import storage_url
 
 __all__ = ["write_several_report"]
 
@@ -29,7 +30,7 @@ def write_several_report(studies: Sequence[str], config: SweepConfig) -> None:
     problems: list[str] = []
     for name in studies:
         try:
-            views.append(_with_importance(Ledger.read(name, url=url, results_dir=results_dir).view()))
+            views.append(_with_importance(read_study(name, url=url, results_dir=results_dir)))
         except UserInputError as error:
             problems.extend(error.problems)
     if problems:

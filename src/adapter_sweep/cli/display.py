@@ -190,7 +190,6 @@ def _result(trial: TrialView) -> str:
     if trial.state is not TrialState.COMPLETE:
         return f"{trial.state}: {trial.reason}"
     metrics = trial.metrics
-    return (
-        f"accuracy {metrics['accuracy']:.3f}  params {metrics['trainable_params']:,.0f}  "
-        f"latency x{metrics['latency_ratio']:.2f}"
-    )
+    key = "test_accuracy" if "test_accuracy" in metrics else "accuracy"
+    score = f"{key.replace('_', ' ')} {metrics[key]:.3f}"
+    return f"{score}  params {metrics['trainable_params']:,.0f}  latency x{metrics['latency_ratio']:.2f}"

@@ -7,10 +7,11 @@ import yaml
 from rich.console import Console
 
 from adapter_sweep.cli.identity import shareable
-from adapter_sweep.cli.printing import open_console, print_front
+from adapter_sweep.cli.printing import open_console, print_confirmed, print_front
 from adapter_sweep.config import SweepConfig
 from adapter_sweep.config.compose import Composed
 from adapter_sweep.report import write_report
+from adapter_sweep.study.confirmation import read_study
 from adapter_sweep.study.importance import importance
 from adapter_sweep.study.ledger import Ledger, storage_url
 from adapter_sweep.tracking import Tracker, TrackingError, serve_ui
@@ -22,11 +23,13 @@ def write_study_report(study: str, config: SweepConfig) -> None:
     """Write a study's report again, and show it with the study in MLflow."""
     console = open_console()
     results_dir = Path(config.results_dir).expanduser()
-    ledger = Ledger.read(study, url=storage_url(config.study.storage, results_dir), results_dir=results_dir)
-    view = ledger.view()
+    url = storage_url(config.study.storage, results_dir)
+    ledger = Ledger.read(study, url=url, results_dir=results_dir)
+    view = read_study(study, url=url, results_dir=results_dir)
     view = replace(view, importance=importance(view))
     paths = write_report(view, ledger.folder)
     print_front(console, view)
+    print_confirmed(console, view)
     for path in (
         paths.report_html,
         paths.report_md,

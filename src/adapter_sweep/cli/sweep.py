@@ -1,6 +1,7 @@
 """`run` and `trial`: the only place where configuration, engine, ledger, MLflow and report meet."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from adapter_sweep.bench import open_bench
 from adapter_sweep.cli.capacity import find_capacity, worker_threads
+from adapter_sweep.cli.comparing import write_several_report
 from adapter_sweep.cli.display import Display
 from adapter_sweep.cli.identity import definition, reproducing, shareable, study_name
 from adapter_sweep.cli.printing import open_console, print_front, print_record
@@ -23,7 +25,7 @@ from adapter_sweep.report import write_report
 from adapter_sweep.study.importance import importance
 from adapter_sweep.study.ledger import Ledger, storage_url
 
-__all__ = ["run_single", "run_sweep"]
+__all__ = ["run_group", "run_single", "run_sweep"]
 
 _LAST_WORDS_SECONDS = 10.0  # for MLflow, once interrupted: the same command sends what it missed
 
@@ -31,6 +33,16 @@ _LAST_WORDS_SECONDS = 10.0  # for MLflow, once interrupted: the same command sen
 def run_sweep(composed: Composed) -> None:
     """Start or continue a sweep; ends with the front, the report and how to look at it."""
     _go(composed, study_name(composed), single=False)
+
+
+def run_group(parts: Sequence[Composed]) -> None:
+    """Run one sweep on several tasks, a study for each; ends with the report that sets them side by side."""
+    for part in parts:
+        run_sweep(part)
+    names = [study_name(part) for part in parts]
+    if len(names) > 1:
+        write_several_report(names, parts[0].config)
+    open_console().print(f"Confirm     adapter-sweep confirm {' '.join(names)}")
 
 
 def run_single(composed: Composed) -> None:

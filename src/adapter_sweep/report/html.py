@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from adapter_sweep.records import StudyView, TrialState, TrialView
 from adapter_sweep.report.checks import checks
+from adapter_sweep.report.confirmed import confirmed_rows, confirmed_sentences
+from adapter_sweep.report.evidence import Evidence
 from adapter_sweep.report.front import front
 from adapter_sweep.report.hypervolume import hypervolume
 from adapter_sweep.report.page import part, render_page, script_policy
@@ -22,8 +24,8 @@ _COMMANDS = 200  # reproducing commands listed at most
 _TROUBLE = (TrialState.FAILED, TrialState.REFUSED, TrialState.PRUNED, TrialState.INTERRUPTED)
 
 
-def report_html(study: StudyView) -> str:
-    """The study as a self-contained page."""
+def report_html(study: StudyView, found: Evidence | None = None) -> str:
+    """The study as a self-contained page; `found` is what its confirmation shows, where it has one."""
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
@@ -47,6 +49,8 @@ def report_html(study: StudyView) -> str:
         },
         commands=[(trial.number, describe(words, trial), command(trial)) for trial in members[:_COMMANDS]],
         commands_left=max(0, len(members) - _COMMANDS),
+        confirmed=None if found is None else confirmed_rows(study, found),
+        said=() if found is None else confirmed_sentences(study, found),
         checks=judged,
         looks=sum(check.verdict == "look at this" for check in judged),
         slices=cuts,

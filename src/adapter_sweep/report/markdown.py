@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from adapter_sweep.records import StudyView, TrialState
 from adapter_sweep.report.answer import answer
 from adapter_sweep.report.checks import checks
+from adapter_sweep.report.confirmed import confirmed_rows, confirmed_sentences
+from adapter_sweep.report.evidence import Evidence
 from adapter_sweep.report.front import front
 from adapter_sweep.report.hypervolume import hypervolume
 from adapter_sweep.report.rows import IMPORTANCE_HELP, Rows, front_rows, importance_rows, volume_text
@@ -17,11 +19,16 @@ _SPECIAL = re.compile(r"([\\`*_\[\]#|~$])")
 _LISTED = 50  # commands and reasons at most; the other files hold all
 
 
-def report_markdown(study: StudyView) -> str:
-    """The study as GitHub-flavoured Markdown beside `front.png`."""
+def report_markdown(study: StudyView, found: Evidence | None = None) -> str:
+    """The study as GitHub-flavoured Markdown beside `front.png`; `found` is what its confirmation shows."""
     said, members = answer(study), front(study)
     trouble = study.in_state(TrialState.FAILED, TrialState.REFUSED)
-    parts = [f"# {escape(study.name)}", f"**{escape(said.headline, 2000)}**"]
+    confirmed = () if found is None else confirmed_sentences(study, found)
+    parts = [f"# {escape(study.name)}", f"**{escape((*confirmed, said.headline)[0], 2000)}**"]
+    if found is not None:
+        parts += ["\n".join(f"- {escape(sentence, 2000)}" for sentence in confirmed[1:])]
+        parts += ["## Finalists on the test split", table(confirmed_rows(study, found)), "## The search"]
+        parts.append(escape(said.headline, 2000))
     parts.append("\n".join(f"- {escape(sentence, 2000)}" for sentence in said.details))
     parts.append("![The front: score over parameters and over latency](front.png)")
     if members:

@@ -5,10 +5,12 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 
 from adapter_sweep.records import METRIC_HELP, ParamValue, StudyView, TrialView
 from adapter_sweep.report.checks import checks
+from adapter_sweep.report.evidence import Evidence
 from adapter_sweep.report.front import front
 from adapter_sweep.report.hypervolume import hypervolume
 from adapter_sweep.report.wording import command, is_count, plain, swept_keys
@@ -54,8 +56,13 @@ def trials_csv(study: StudyView, trials: Sequence[TrialView]) -> str:
     return out.getvalue()
 
 
-def front_json(study: StudyView) -> str:
-    """The front with what it takes to understand and reproduce it, as strict JSON."""
+def front_json(study: StudyView, found: Evidence | None = None) -> str:
+    """The front with what it takes to understand and reproduce it, as strict JSON.
+
+    Args:
+        study: the study.
+        found: what its confirmation shows, where it has one.
+    """
     document = {
         "study": plain(study.name),
         "created": _time(study.created),
@@ -64,6 +71,7 @@ def front_json(study: StudyView) -> str:
         "search_space": {plain(key): plain(value) for key, value in study.search_space.items()},
         "front": [trial_document(trial) for trial in front(study)],
         "anchors": {plain(name): _numbers(metrics) for name, metrics in study.anchors.items()},
+        "confirmed": None if found is None else asdict(found),
         "hypervolume": _volume(study),
         "importance": {
             plain(key): {plain(k): v for k, v in shares.items()} for key, shares in study.importance.items()

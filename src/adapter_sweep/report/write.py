@@ -38,6 +38,7 @@ def write_report(study: StudyView, folder: Path) -> ReportPaths:
     Raises:
         AdapterSweepError: the folder is missing or cannot be written to; the message names it.
     """
+    from adapter_sweep.report.evidence import evidence
     from adapter_sweep.report.figures import front_images
     from adapter_sweep.report.front import front
     from adapter_sweep.report.html import report_html
@@ -55,14 +56,15 @@ def write_report(study: StudyView, folder: Path) -> ReportPaths:
         front_svg=folder / "front.svg",
     )
     png, svg = front_images(study)
+    found = evidence(study)
     contents = {
         paths.trials_csv: trials_csv(study, study.trials).encode("utf-8"),
         paths.front_csv: trials_csv(study, front(study)).encode("utf-8"),
-        paths.front_json: front_json(study).encode("utf-8"),
+        paths.front_json: front_json(study, found).encode("utf-8"),
         paths.front_png: png,
         paths.front_svg: svg,
-        paths.report_md: report_markdown(study).encode("utf-8"),
-        paths.report_html: report_html(study).encode("utf-8"),
+        paths.report_md: report_markdown(study, found).encode("utf-8"),
+        paths.report_html: report_html(study, found).encode("utf-8"),
     }
     for path, content in contents.items():
         write_file(path, content)
