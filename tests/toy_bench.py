@@ -82,6 +82,7 @@ def toy_values(tiny_bert: Path) -> dict[str, Any]:
         "workers": {"count": 1},
         "tracking": {"enabled": False, "uri": None},
         "study": {"name": None, "n_trials": 3, "sampler": "random", "seed": 0, "storage": None},
+        "confirm": {"seeds": 2, "finalists": 3},
         "budget": {"max_trainable_params": None, "max_latency_ratio": None},
         "objectives": {"accuracy": "maximize", "trainable_params": "minimize", "latency_ratio": "minimize"},
         "search_space": {},

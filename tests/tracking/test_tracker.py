@@ -236,10 +236,10 @@ def test_one_trial_that_cannot_be_sent_does_not_keep_the_others(
 ) -> None:
     original = Tracker._trial
 
-    def broken(self: Tracker, runs: object, study: StudyView, trial: TrialView) -> str:
+    def broken(self: Tracker, runs: object, study: StudyView, trial: TrialView, kind: str) -> str:
         if trial.number == 1:
             raise OSError("no space left")
-        return original(self, runs, study, trial)  # type: ignore[arg-type]
+        return original(self, runs, study, trial, kind)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Tracker, "_trial", broken)
     study = make_study(*(make_trial(number, curves={}) for number in range(3)))

@@ -1,0 +1,159 @@
+"""`confirm`, on real studies: the ledger, MLflow and the report afterwards."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from adapter_sweep.engine.tasks import TaskData
+from adapter_sweep.records import Confirmation, StudyView, TrialState
+from adapter_sweep.study.confirmation import read_study
+from adapter_sweep.study.ledger import storage_url
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+SPACE = ["method.width=choice(2,4)", "method.placement=choice(post_ffn,both)", "train.lr=tag(log,interval(1e-3,1e-2))"]
+ONE = ["workers.count=1"]
+CONFIRM = ["confirm.seeds=2", "confirm.finalists=2"]
+
+
+def read(folder: Path, name: str = "toy") -> StudyView:
+    results = folder / "results"
+    return read_study(name, url=storage_url(None, results), results_dir=results)
+
+
+def confirmation(folder: Path, name: str = "toy") -> Confirmation:
+    found = read(folder, name).confirmation
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def searched(cli: Cli, tiny_settings: list[str]) -> None:
+    """A study of four trials, in whose search nobody looked at the test split."""
+    real, task = TaskData.__getattribute__, pytest.MonkeyPatch()
+
+    def unread(self: TaskData, name: str) -> object:
+        assert name != "test", "the search reads the test split"
+        return real(self, name)
+
+    try:
+        with task.context() as patch:
+            patch.setattr("adapter_sweep.data.load_local", _loaded_then(patch, unread))
+            done = cli("run", *tiny_settings, *SPACE, *ONE, "study.n_trials=4", "study.name=toy")
+    finally:
+        task.undo()
+    assert done.returncode == 0, done.stderr
+
+
+def _loaded_then(patch: pytest.MonkeyPatch, unread: object) -> Callable[..., TaskData]:
+    """Loads a task as ever; from then on its test split may not be looked at."""
+    from adapter_sweep.data import load_local
+
+    def load(*args: object, **options: object) -> TaskData:
+        data = load_local(*args, **options)  # type: ignore[arg-type]
+        patch.setattr(TaskData, "__getattribute__", unread)
+        return data
+
+    return load
+
+
+def test_finalists_are_scored_once_on_the_test_split(cli: Cli, searched: None, tmp_path: Path) -> None:
+    before = read(tmp_path)
+    assert before.confirmation is None
+    done = cli("confirm", "toy", *CONFIRM, *ONE)
+    assert done.returncode == 0, done.stderr
+    assert "Finalists of toy on the test split" in done.stdout
+
+    found = confirmation(tmp_path)
+    assert found.metric == "accuracy"
+    assert found.seeds == (1001, 1002)
+    assert set(found.anchors) == {"majority class", "frozen backbone", "head-only probe"}
+    own = {str(trial.number): trial.params for trial in before.trials}
+    assert len({run.configuration for run in found.runs}) == 2
+    assert len(found.runs) == 4
+    for run in found.runs:
+        assert run.state is TrialState.COMPLETE
+        assert run.params == own[run.configuration]
+        right = sum(a == b for a, b in zip(run.predictions, found.labels, strict=True))
+        assert run.metrics["test_accuracy"] == pytest.approx(right / len(found.labels))
+        assert run.metrics["test_examples"] == len(found.labels)
+        assert {"accuracy", "eval_examples"}.isdisjoint(run.metrics)
+    assert [t.metrics for t in read(tmp_path).trials] == [t.metrics for t in before.trials]
+
+
+def test_the_same_command_again_trains_nothing_and_more_seeds_go_on(cli: Cli, searched: None, tmp_path: Path) -> None:
+    assert cli("confirm", "toy", *CONFIRM, *ONE, "tracking=none").returncode == 0
+    first = confirmation(tmp_path)
+    done = cli("confirm", "toy", *CONFIRM, *ONE, "tracking=none")
+    assert "4 of 4 runs are done" in done.stdout
+    assert confirmation(tmp_path) == first
+    assert cli("confirm", "toy", "confirm.seeds=3", "confirm.finalists=2", *ONE, "tracking=none").returncode == 0
+    more = confirmation(tmp_path)
+    assert more.runs[:4] == first.runs
+    assert [run.seed for run in more.runs[4:]] == [1003, 1003]
+
+
+def test_mlflow_shows_them_under_the_study_and_the_report_tells_of_them(
+    cli: Cli, searched: None, tmp_path: Path
+) -> None:
+    assert cli("confirm", "toy", *CONFIRM, *ONE).returncode == 0
+    found, parent = confirmation(tmp_path), read(tmp_path).mlflow_run_id
+    client = MlflowClient(f"sqlite:///{tmp_path}/results/mlflow.db")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "toy"]
+    runs = client.search_runs([experiment.experiment_id], "tags.`adapter_sweep.kind` = 'confirmed'")
+    assert {run.info.run_id for run in runs} == {run.mlflow_run_id for run in found.runs}
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {parent}
+    shown = {run.info.run_id: run.data.metrics["test_accuracy"] for run in runs}
+    assert shown == {run.mlflow_run_id: run.metrics["test_accuracy"] for run in found.runs}
+    assert all(run.info.run_name.startswith("confirmed 0") for run in runs)
+
+    folder = tmp_path / "results" / "toy"
+    told = json.loads((folder / "front.json").read_text())["confirmed"]
+    assert {each["configuration"] for each in told["finalists"]} == {run.configuration for run in found.runs}
+    assert "Finalists on the test split" in (folder / "report.html").read_text()
+    assert "## Finalists on the test split" in (folder / "report.md").read_text()
+
+
+def test_of_several_studies_each_best_is_tried_on_all(cli: Cli, searched: None, tiny_settings: list[str]) -> None:
+    here = Path.cwd()
+    done = cli("run", *tiny_settings, *SPACE, *ONE, "study.n_trials=2", "study.name=other", "task.split_seed=1")
+    assert done.returncode == 0, done.stderr
+    done = cli("confirm", "toy", "other", "confirm.seeds=1", "confirm.finalists=1", *ONE, "tracking=none")
+    assert done.returncode == 0, done.stderr
+    for name, another in (("toy", "other"), ("other", "toy")):
+        runs = {run.configuration: run for run in confirmation(here, name).runs}
+        (guest,) = [text for text in runs if text.startswith(f"{another}:")]
+        assert runs[guest].trial is None
+        assert runs[guest].params == read(here, another).trials[int(guest.partition(":")[2])].params
+
+
+def test_two_workers_confirm(cli: Cli, searched: None, tmp_path: Path) -> None:
+    done = cli("confirm", "toy", *CONFIRM, "workers.count=2", "tracking=none")
+    assert done.returncode == 0, done.stderr
+    assert len({(run.configuration, run.seed) for run in confirmation(tmp_path).runs}) == 4
+    assert set(confirmation(tmp_path).anchors) == {"majority class", "frozen backbone", "head-only probe"}
+
+
+def test_wrong_input(cli: Cli, searched: None, tmp_path: Path, tiny_settings: list[str]) -> None:
+    done = cli("confirm", "toy", "nosuch", *ONE)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: there is no study 'nosuch'; there are: toy")
+    done = cli("confirm", "toy", "train.epochs=9", "method.width=3")
+    assert done.returncode == 2
+    assert [line.partition(":")[2].split(":")[0].strip() for line in done.stderr.splitlines()] == [
+        "train.epochs",
+        "method.width",
+    ]
+    assert "allowed here: confirm, workers" in done.stderr
+    (tmp_path / "toy.csv").write_text("text,label\n" + "".join(f"word {i},{'ab'[i % 2]}\n" for i in range(60)))
+    done = cli("confirm", "toy", *ONE)
+    assert done.returncode == 2
+    assert "study 'toy' was run with another data set" in done.stderr
+    assert confirmation_is_absent(tmp_path)
+
+
+def confirmation_is_absent(folder: Path) -> bool:
+    return read(folder).confirmation is None
