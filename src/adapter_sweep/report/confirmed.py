@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from adapter_sweep.records import StudyView
+from adapter_sweep.report.choosing import Budget, choose
 from adapter_sweep.report.evidence import Difference, Estimate, Evidence, Finalist, Label
 from adapter_sweep.report.front import cost_objective
 from adapter_sweep.report.rows import Rows
@@ -49,24 +50,24 @@ def confirmed_rows(study: StudyView, found: Evidence) -> Rows:
     return Rows(tuple(headers), tuple(cells), tuple(header not in words for header in headers))
 
 
-def to_ship(found: Evidence) -> Finalist | None:
-    """The cheapest finalist that the test split cannot tell from the best score; None where no seed was repeated.
+def to_ship(study: StudyView, found: Evidence) -> Finalist | None:
+    """The finalist that `choosing.choose` recommends without a budget; None where no seed was repeated.
 
-    Cheapest in the study's cost objective; not told from the best: the 95 % interval of their paired difference
-    includes 0. One that is dominated is not chosen.
+    That is the best test score, or the cheapest finalist within one standard error of it that is dearer on nothing. One
+    that is dominated is not chosen.
     """
     if not found.seeds_known:
         return None
-    best = _best(found)
+    chosen = choose(study, Budget()).recommended
     for each in found.finalists:
-        if each is best or (each.label is not Label.DOMINATED and _difference(found, best, each).gain.low <= 0):
+        if chosen is not None and each.trial == chosen.trial.number and each.label is not Label.DOMINATED:
             return each
-    return best
+    return _best(found)
 
 
 def confirmed_sentences(study: StudyView, found: Evidence) -> tuple[str, ...]:
     """What the confirmation says: which finalist to ship, where the others stand, beside which anchors, what failed."""
-    best, ship = _best(found), to_ship(found)
+    best, ship = _best(found), to_ship(study, found)
     sentences = []
     if ship is None:
         sentences.append(
@@ -75,8 +76,17 @@ def confirmed_sentences(study: StudyView, found: Evidence) -> tuple[str, ...]:
             f"seed would have done, so the intervals are about these weights and no finalist is preferred by its score."
         )
     else:
+        beyond = _beyond(found, ship)
+        start = (
+            f"Ship {_who(study, ship)}"
+            if beyond is None
+            else (
+                f"No finalist is worth shipping: {one_line(beyond, 60)} scores higher beyond chance. "
+                f"First among them is {_who(study, ship)}"
+            )
+        )
         sentences.append(
-            f"Ship {_who(study, ship)}: {_score_name(found)} {ship.score.value:.3f} (95 % interval "
+            f"{start}: {_score_name(found)} {ship.score.value:.3f} (95 % interval "
             f"{ship.score.low:.3f} to {ship.score.high:.3f}; {_count(len(ship.seeds), 'fresh seed')}, "
             f"{_count(found.rows, 'test row')}){_paid(study, ship)}."
         )
@@ -96,13 +106,13 @@ def _why_it(study: StudyView, found: Evidence, best: Finalist, ship: Finalist) -
     if ship is not best:
         gap = _difference(found, best, ship).gain
         return (
-            f"It is the cheapest finalist that the test split cannot tell from the best score, {best.score.value:.3f} "
-            f"of {_who(study, best)}{_paid(study, best)}, but it may be up to {gap.high:.3f} lower "
+            f"It is the cheapest finalist within one standard error of the best score, {best.score.value:.3f} of "
+            f"{_who(study, best)}{_paid(study, best)}, that is dearer on nothing; it may be up to {gap.high:.3f} lower "
             f"(difference {gap.value:.3f}, {gap.low:.3f} to {gap.high:.3f})."
         )
     if found.finalists[0] is ship:
         return "It has the best score, and no finalist is cheaper."
-    return "It has the best score; each cheaper finalist scores lower beyond chance."
+    return "It has the best score; each cheaper finalist is more than one standard error below it, or dearer elsewhere."
 
 
 def _standing(found: Evidence) -> list[str]:
@@ -132,6 +142,13 @@ def _anchors(found: Evidence, chosen: Finalist) -> list[str]:
         f"No gain over “{one_line(each.second, 60)}” is shown." for each in gains[:_SHOWN] if each.gain.low <= 0
     ]
     return sentences
+
+
+def _beyond(found: Evidence, chosen: Finalist) -> str | None:
+    """The highest of the reference points that score higher than a finalist beyond chance; None where none does."""
+    above = {e.second for e in found.over_anchors if e.first == chosen.configuration and e.gain.high < 0}
+    names = [each.name for each in sorted(found.anchors, key=lambda a: -a.score.value) if each.name in above]
+    return names[0] if names else None
 
 
 def _lost(found: Evidence) -> list[str]:
