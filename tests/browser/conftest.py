@@ -83,7 +83,7 @@ def browser() -> Iterator[Browser]:
         root = hasattr(os, "geteuid") and os.geteuid() == 0  # Chromium's own sandbox refuses to run as root
         started = playwright.chromium.launch(
             executable_path=chromium,
-            args=["--no-sandbox"] if root else [],
+            args=["--disable-dev-shm-usage", *(["--no-sandbox"] if root else [])],  # a container's /dev/shm is small
             env={name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
         )
         yield started
