@@ -26,7 +26,19 @@ expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="session")
-def study(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
+def chromium() -> str:
+    """Debian's Chromium, or another one that is installed; without one the tests are skipped, and in CI fail."""
+    found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+    if found is None:
+        missing = f"no browser found ({', '.join(CHROMIUM)}); Debian: apt-get install chromium"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return found
+
+
+@pytest.fixture(scope="session")
+def study(chromium: str, tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
     """Eight trials over width, placement and learning rate, of which the widest are refused."""
     home = tmp_path_factory.mktemp("study")
     settings = [
@@ -71,19 +83,13 @@ def ui(study: Study) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium, or another one that is installed."""
-    chromium = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
-    if chromium is None:
-        missing = f"no browser found ({', '.join(CHROMIUM)}); Debian: apt-get install chromium"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+def browser(chromium: str) -> Iterator[Browser]:
+    """The browser, without a window."""
     with sync_playwright() as playwright:
         root = hasattr(os, "geteuid") and os.geteuid() == 0  # Chromium's own sandbox refuses to run as root
         started = playwright.chromium.launch(
             executable_path=chromium,
-            args=["--no-sandbox"] if root else [],
+            args=["--disable-dev-shm-usage", *(["--no-sandbox"] if root else [])],  # a container's /dev/shm is small
             env={name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
         )
         yield started

@@ -72,19 +72,19 @@ def study_note(study: StudyView, experiment_id: str, run_id: str) -> dict[str, s
     report = f"#/experiments/{quote(experiment_id)}/runs/{quote(run_id)}/artifacts"
     steps = [
         f"[Trials with their parameters and costs]({view_address(experiment_id)}), best first; the second button above "
-        "the table shows them as charts: parallel coordinates, and the fronts",
-        "tick trials there and press *Compare* to see them side by side",
-        f"[the report]({report}): `report.html` among the files of the study's own run",
+        "the table shows them as charts: parallel coordinates and trade-offs",
+        "Tick trials there and press *Compare* to see them side by side",
+        f"[The report]({report}): `report.html` among the files of the study's own run",
     ]
-    tables = [
-        _table(("objective", "direction"), study.objectives.items()),
-        _table(("searched", "range"), study.search_space.items()),
-    ]
+    wanted = _escaped(", ".join(f"{direction} {name}" for name, direction in study.objectives.items()))
+    ranges = (f"{_escaped(name)}: {_escaped(text)}" for name, text in study.search_space.items())
     return _note(
         [
             f"**Study {_escaped(study.name)}**: {_escaped('; '.join([counts or 'no trial yet', *what]))}.",
-            "\n".join(f"- {step}" for step in steps),
-            *tables,
+            _list(steps),
+            f"Objectives: {wanted}",
+            "Searched:",
+            _list(ranges),
         ]
     )
 
@@ -173,9 +173,8 @@ def _fingerprint(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _table(headers: tuple[str, str], rows: Iterable[tuple[str, str]]) -> str:
-    cells = [headers, ("---", "---"), *((_escaped(name), _escaped(value)) for name, value in rows)]
-    return "\n".join(f"| {name} | {value} |" for name, value in cells) if len(cells) > 2 else ""
+def _list(items: Iterable[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)
 
 
 def _escaped(text: str) -> str:
