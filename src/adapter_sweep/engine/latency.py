@@ -88,14 +88,19 @@ def measure(model: AdaptedModel, spec: LatencySpec, seed: int = 0) -> tuple[Read
     try:
         with quiet_host():
             torch.set_num_threads(spec.threads)
-            single = _read(model, spec, 1, spec.pairs, seed)
-            return single, _read(model, spec, spec.batch_size, spec.batch_pairs, seed)
+            single = _seconds(model, spec, 1, spec.pairs, seed)
+            batch = _seconds(model, spec, spec.batch_size, spec.batch_pairs, seed)
     finally:
         torch.set_num_threads(threads)
+    # Out of the quiet: nobody needs to wait for arithmetic.
+    return _reading(*single, seed), _reading(*batch, seed)
 
 
 @torch.inference_mode()
-def _read(model: AdaptedModel, spec: LatencySpec, batch_size: int, pairs: int, seed: int) -> Reading:
+def _seconds(
+    model: AdaptedModel, spec: LatencySpec, batch_size: int, pairs: int, seed: int
+) -> tuple[list[float], list[float], list[float]]:
+    """What `_in_turn` gives for the model on one batch shape, warmed up."""
     backbone = model.backbone
     device = next(model.parameters()).device
     vocabulary = backbone.vocabulary_size
@@ -115,7 +120,12 @@ def _read(model: AdaptedModel, spec: LatencySpec, batch_size: int, pairs: int, s
             return _time(forward, device)
 
     _warm_up((adapted, frozen), spec.warmup_seconds / 2)  # the other half is the other batch shape's
-    ours, theirs, again = _in_turn(adapted, frozen, pairs)
+    return _in_turn(adapted, frozen, pairs)
+
+
+def _reading(ours: list[float], theirs: list[float], again: list[float], seed: int) -> Reading:
+    """What the seconds of `_in_turn` say."""
+    generator = torch.Generator().manual_seed(seed)
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     low, high = _bootstrap_median(ratios, generator)
     same = _bootstrap_median([b / c for b, c in zip(theirs, again, strict=True)], generator)
