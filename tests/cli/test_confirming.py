@@ -148,6 +148,9 @@ def test_wrong_input(cli: Cli, searched: None, tmp_path: Path, tiny_settings: li
         "method.width",
     ]
     assert "allowed here: confirm, workers" in done.stderr
+    assert cli("trial", *tiny_settings, "method.width=2", "study.name=one", "tracking=none").returncode == 0
+    done = cli("confirm", "one", *ONE)
+    assert (done.returncode, done.stderr.count("study 'one' holds single trials; only what")) == (2, 1)
     (tmp_path / "toy.csv").write_text("text,label\n" + "".join(f"word {i},{'ab'[i % 2]}\n" for i in range(60)))
     done = cli("confirm", "toy", *ONE)
     assert done.returncode == 2

@@ -59,6 +59,11 @@ def run_confirm(names: Sequence[str], composed: Composed) -> None:
             problems += error.problems
     chosen = {view.name: finalists(view, composed.config.confirm.finalists) for view in views}
     problems += [f"study {name!r} has no finalists: no trial is complete" for name, own in chosen.items() if not own]
+    problems += [
+        f"study {view.name!r} holds single trials; only what adapter-sweep run has searched can be confirmed"
+        for view in views
+        if not view.search_space
+    ]
     if problems:
         raise UserInputError(*dict.fromkeys(problems))
     for view in views:
