@@ -56,6 +56,6 @@ def tiny_overrides(backbone: Path, data: Path) -> list[str]:
         *("task=local", f"task.path={data}", "task.text=text", "task.label=label"),
         *("train.epochs=1", "train.max_length=32", "train.threads=1", "train.precision=fp32"),
         "workers.count=1",
-        "train.cohort=1",
+        *("train.cohort=1", "train.score_epochs=all"),
         *("latency.tokens=8", "latency.pairs=5", "latency.batch_pairs=5", "latency.warmup_seconds=0"),
     ]
