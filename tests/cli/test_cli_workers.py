@@ -104,7 +104,7 @@ def test_two_workers_run_the_study_exactly(cli: Cli, tiny_settings: list[str], t
 
 
 def test_a_killed_worker_is_told_and_its_trial_run_again(tiny_settings: list[str], tmp_path: Path) -> None:
-    with running(tmp_path, [*tiny_settings, "train.epochs=200", "study.n_trials=3"]) as process:
+    with running(tmp_path, [*tiny_settings, "train.epochs=40", "study.n_trials=3"]) as process:
         os.kill(workers_of(process.pid)[0], signal.SIGKILL)
         out, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, errors) == (0, "")
@@ -117,7 +117,7 @@ def test_a_killed_worker_is_told_and_its_trial_run_again(tiny_settings: list[str
 
 
 def test_when_all_workers_died_the_same_command_continues(cli: Cli, tiny_settings: list[str], tmp_path: Path) -> None:
-    settings = [*tiny_settings, "train.epochs=200", "study.n_trials=2"]
+    settings = [*tiny_settings, "train.epochs=40", "study.n_trials=2"]
     with running(tmp_path, settings) as process:
         workers = workers_of(process.pid)
         assert len(workers) == 2
