@@ -25,8 +25,8 @@ from adapter_sweep.trial import LatencyTable, Outcome, Prepared, TrialWatcher, m
 
 __all__ = ["Ready", "cohort_size", "run_trial", "train_trials"]
 
-# More at once only takes memory. On a CPU tests/benchmark/engine.py shows 1.02 times one trial's rate for four, less
-# than workers lose where one of them holds the last trials. The GPU's bound has not been measured.
+# More at once only takes memory. On a CPU tests/benchmark/engine.py shows 1.02 times one trial's rate for four: not
+# worth a worker that trains the last trials while the others wait. The GPU's bound has not been measured.
 _MOST = {"cpu": 1, "cuda": 32}
 _LEARNING_SAMPLERS = ("tpe", "nsga2", "gp")
 

@@ -4,10 +4,13 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
+from adapter_sweep import data
+from adapter_sweep.bench import Bench
 from adapter_sweep.engine.tasks import TaskData
 from adapter_sweep.records import Confirmation, StudyView, TrialState
 from adapter_sweep.study.confirmation import read_study
@@ -33,31 +36,23 @@ def confirmation(folder: Path, name: str = "toy") -> Confirmation:
 @pytest.fixture
 def searched(cli: Cli, tiny_settings: list[str]) -> None:
     """A study of four trials, in whose search nobody looked at the test split."""
-    real, task = TaskData.__getattribute__, pytest.MonkeyPatch()
+    real, loading = TaskData.__getattribute__, data.load_local
 
     def unread(self: TaskData, name: str) -> object:
         assert name != "test", "the search reads the test split"
         return real(self, name)
 
-    try:
-        with task.context() as patch:
-            patch.setattr("adapter_sweep.data.load_local", _loaded_then(patch, unread))
-            done = cli("run", *tiny_settings, *SPACE, *ONE, "study.n_trials=4", "study.name=toy")
-    finally:
-        task.undo()
+    with pytest.MonkeyPatch.context() as patch:
+
+        def loaded_and_closed(*args: Any, **options: Any) -> TaskData:
+            loaded = loading(*args, **options)
+            patch.setattr(TaskData, "__getattribute__", unread)  # from here on
+            return loaded
+
+        patch.setattr(data, "load_local", loaded_and_closed)
+        done = cli("run", *tiny_settings, *SPACE, *ONE, "study.n_trials=4", "study.name=toy")
+        assert TaskData.__getattribute__ is unread
     assert done.returncode == 0, done.stderr
-
-
-def _loaded_then(patch: pytest.MonkeyPatch, unread: object) -> Callable[..., TaskData]:
-    """Loads a task as ever; from then on its test split may not be looked at."""
-    from adapter_sweep.data import load_local
-
-    def load(*args: object, **options: object) -> TaskData:
-        data = load_local(*args, **options)  # type: ignore[arg-type]
-        patch.setattr(TaskData, "__getattribute__", unread)
-        return data
-
-    return load
 
 
 def test_finalists_are_scored_once_on_the_test_split(cli: Cli, searched: None, tmp_path: Path) -> None:
@@ -87,6 +82,8 @@ def test_finalists_are_scored_once_on_the_test_split(cli: Cli, searched: None, t
 def test_the_same_command_again_trains_nothing_and_more_seeds_go_on(cli: Cli, searched: None, tmp_path: Path) -> None:
     assert cli("confirm", "toy", *CONFIRM, *ONE, "tracking=none").returncode == 0
     first = confirmation(tmp_path)
+    anchors = tmp_path / "results" / "toy.confirmed" / "anchors.json"
+    kept = anchors.stat().st_ino
     done = cli("confirm", "toy", *CONFIRM, *ONE, "tracking=none")
     assert "4 of 4 runs are done" in done.stdout
     assert confirmation(tmp_path) == first
@@ -94,6 +91,37 @@ def test_the_same_command_again_trains_nothing_and_more_seeds_go_on(cli: Cli, se
     more = confirmation(tmp_path)
     assert more.runs[:4] == first.runs
     assert [run.seed for run in more.runs[4:]] == [1003, 1003]
+    assert anchors.stat().st_ino == kept  # not scored again
+
+
+def test_running_a_confirmed_study_again_keeps_its_finalists(
+    cli: Cli, searched: None, tiny_settings: list[str], tmp_path: Path
+) -> None:
+    assert cli("confirm", "toy", *CONFIRM, *ONE, "tracking=none").returncode == 0
+    report = tmp_path / "results" / "toy" / "report.md"
+    before = report.read_text()
+    done = cli("run", *tiny_settings, *SPACE, *ONE, "study.n_trials=4", "study.name=toy", "tracking=none")
+    assert "Finalists of toy on the test split" in done.stdout
+    assert "## Finalists on the test split" in before
+    assert report.read_text() == before
+
+
+def test_finalists_wait_for_what_they_stand_beside(
+    cli: Cli, searched: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: Bench) -> None:
+        raise RuntimeError("no anchors today")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bench, "anchor_predictions", fails)
+        done = cli("confirm", "toy", *CONFIRM, "workers.count=2", "tracking=none")
+    assert done.returncode == 1
+    assert "could not be scored" in done.stderr
+    assert read(tmp_path).confirmation is None
+    done = cli("confirm", "toy", *CONFIRM, "workers.count=2", "tracking=none")
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4 runs are done" in done.stdout
+    assert len(confirmation(tmp_path).runs) == 4
 
 
 def test_mlflow_shows_them_under_the_study_and_the_report_tells_of_them(
@@ -155,8 +183,4 @@ def test_wrong_input(cli: Cli, searched: None, tmp_path: Path, tiny_settings: li
     done = cli("confirm", "toy", *ONE)
     assert done.returncode == 2
     assert "study 'toy' was run with another data set" in done.stderr
-    assert confirmation_is_absent(tmp_path)
-
-
-def confirmation_is_absent(folder: Path) -> bool:
-    return read(folder).confirmation is None
+    assert read(tmp_path).confirmation is None

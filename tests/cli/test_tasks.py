@@ -65,3 +65,11 @@ def test_a_task_that_is_not_there_is_told_before_anything_runs(cli: Cli, setting
     assert done.returncode == 2
     assert "task=third: there is no such task" in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_a_task_named_twice_is_refused(cli: Cli, settings: list[str], tmp_path: Path) -> None:
+    done = cli("run", *settings, "study.tasks=[first,second,first]")
+    assert done.returncode == 2
+    assert "error: study.tasks=" in done.stderr
+    assert "each task once; named twice: first" in done.stderr
+    assert not (tmp_path / "results").exists()

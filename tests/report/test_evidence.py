@@ -10,7 +10,7 @@ from report_studies import make_study
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.records import ConfirmedRun, StudyView, TrialState
 from adapter_sweep.report.evidence import Evidence, Label, evidence
-from adapter_sweep.report.evidence.intervals import wilson
+from adapter_sweep.report.intervals import wilson
 
 LABELS = [0, 1] * 200
 

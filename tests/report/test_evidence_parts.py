@@ -7,9 +7,10 @@ from sklearn.metrics import accuracy_score, f1_score
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.report.evidence import scores
 from adapter_sweep.report.evidence.draws import joint_draws, seed_variances
-from adapter_sweep.report.evidence.intervals import score_interval, wilson
+from adapter_sweep.report.evidence.intervals import score_interval
 from adapter_sweep.report.evidence.labels import compare_costs, front_probabilities, surely_higher
 from adapter_sweep.report.evidence.scores import grain, resampled_scores, run_scores
+from adapter_sweep.report.intervals import wilson
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,10 @@ app = typer.Typer(
 )
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[GROUP=OPTION] [KEY=VALUE] …", help="Hydra overrides.")]
+StudiesAndOverrides = Annotated[
+    list[str],
+    typer.Argument(metavar="STUDY … [KEY=VALUE] …", help="One study or more, by name; then Hydra overrides."),
+]
 ConfigDir = Annotated[
     Path | None, typer.Option("--config-dir", help="Your own conf folder, searched first; its sweeps/ too.")
 ]
@@ -59,13 +63,7 @@ def trial(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
 
 
 @app.command()
-def report(
-    arguments: Annotated[
-        list[str],
-        typer.Argument(metavar="STUDY … [KEY=VALUE] …", help="One study or more, by name; then Hydra overrides."),
-    ],
-    config_dir: ConfigDir = None,
-) -> None:
+def report(arguments: StudiesAndOverrides, config_dir: ConfigDir = None) -> None:
     """Write a study's Pareto-front report again; of several studies, one report that compares them."""
     studies, overrides = _studies_and_overrides("report", arguments)
     composed = _compose(overrides, config_dir)
@@ -80,13 +78,7 @@ def report(
 
 
 @app.command()
-def confirm(
-    arguments: Annotated[
-        list[str],
-        typer.Argument(metavar="STUDY … [KEY=VALUE] …", help="One study or more, by name; then Hydra overrides."),
-    ],
-    config_dir: ConfigDir = None,
-) -> None:
+def confirm(arguments: StudiesAndOverrides, config_dir: ConfigDir = None) -> None:
     """Train a study's finalists on fresh seeds and score them on the test split; of several, each one's best on all."""
     studies, overrides = _studies_and_overrides("confirm", arguments)
     composed = _compose(overrides, config_dir)

@@ -1,7 +1,7 @@
 """`confirm`: a study's finalists, trained on fresh seeds and scored once on the test split."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,15 @@ from adapter_sweep.cli.display import Display
 from adapter_sweep.cli.identity import EFFORT, masked, reproducing_with
 from adapter_sweep.cli.printing import open_console, print_confirmed
 from adapter_sweep.cli.publishing import Publisher
+from adapter_sweep.cli.reporting import report_study
 from adapter_sweep.cli.running import Work, run_work
 from adapter_sweep.config import IntRange, parse_dimension, validate
 from adapter_sweep.config.compose import Composed
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.records import ParamValue, StudyView, TrialState
-from adapter_sweep.report import write_report
 from adapter_sweep.report.finalists import Finalist, best_of, finalists, fresh_seeds
 from adapter_sweep.report.scores import SEEDS
 from adapter_sweep.study.confirmation import SEED, confirming_study, read_study, write_anchors
-from adapter_sweep.study.importance import importance
 from adapter_sweep.study.ledger import Ledger, storage_url
 
 __all__ = ["run_confirm"]
@@ -36,7 +35,6 @@ _ALLOWED = (
     "study.storage",
     *(f"train.{key}" for key in EFFORT if key != "score_epochs"),
 )
-_LAST_WORDS_SECONDS = 10.0
 
 
 def run_confirm(names: Sequence[str], composed: Composed) -> None:
@@ -129,6 +127,10 @@ class _Confirming:
             ledger, self.results_dir, config.tracking.uri, config.tracking.enabled, console, confirms=parent
         )
         display = Display(console)
+
+        def anchors() -> None:
+            write_anchors(ledger, bench.held_out.labels, settings.task.metric, bench.anchor_predictions())
+
         try:
             if done < total or self.view.confirmation is None:
                 work = Work(
@@ -140,14 +142,12 @@ class _Confirming:
                     done=done,
                     total=total,
                     overrides=reproducing_with(self.view),
-                    anchors=lambda: write_anchors(
-                        ledger, bench.held_out.labels, settings.task.metric, bench.anchor_predictions()
-                    ),
+                    anchors=None if self.view.confirmation is not None else anchors,
                 )
                 run_work(work, display, publisher, console)
         except KeyboardInterrupt:
             console.print("\nInterrupted. What is done is kept; the same command continues.")
-            publisher.drain(_LAST_WORDS_SECONDS)
+            publisher.interrupted()
             raise
         self._close(parent, publisher)
 
@@ -222,13 +222,17 @@ class _Confirming:
     def _close(self, parent: Ledger, publisher: Publisher) -> None:
         with self.console.status("Writing the report …"):
             publisher.all()
-            view = read_study(self.view.name, url=self.url, results_dir=self.results_dir)
-            view = replace(view, importance=importance(view))
-            paths = write_report(view, parent.folder)
+            written = report_study(self.view.name, url=self.url, results_dir=self.results_dir, folder=parent.folder)
             publisher.report(parent.folder)
-        print_confirmed(self.console, view)
-        self.console.print(f"Report      {paths.report_html}")
-        runs = view.confirmation.runs if view.confirmation else ()
+        if written.found is not None:
+            print_confirmed(self.console, written.study, written.found)
+        self.console.print(f"Report      {written.paths.report_html}")
+        if written.study.confirmation is None:
+            raise AdapterSweepError(
+                "the majority class, the backbone and the head on it could not be scored (the log says why), and the "
+                "finalists wait for them; the same command tries again"
+            )
+        runs = written.study.confirmation.runs
         if not any(run.state is TrialState.COMPLETE for run in runs):
             reasons = sorted({run.reason for run in runs if run.reason})
             raise AdapterSweepError("no finalist was scored: " + "; ".join(reasons[:3]))

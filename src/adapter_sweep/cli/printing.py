@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adapter_sweep.records import METRIC_HELP, StudyView, TrialView
-from adapter_sweep.report import Rows, answer, confirmed_rows, confirmed_sentences, evidence, front_rows
+from adapter_sweep.report import Evidence, Rows, answer, confirmed_rows, confirmed_sentences, front_rows
 
 __all__ = ["open_console", "print_confirmed", "print_front", "print_record"]
 
@@ -23,11 +23,8 @@ def print_front(console: Console, study: StudyView) -> None:
     console.print(f"\n{answer(study).headline}\n")
 
 
-def print_confirmed(console: Console, study: StudyView) -> None:
+def print_confirmed(console: Console, study: StudyView, found: Evidence) -> None:
     """The finalists on the test split as a table, and what they say in sentences."""
-    found = evidence(study)
-    if found is None:
-        return
     console.print(f"\nFinalists of {study.name} on the test split")
     _print_columns(console, confirmed_rows(study, found))
     console.print()

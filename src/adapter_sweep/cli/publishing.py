@@ -14,6 +14,7 @@ from adapter_sweep.tracking import Tracker, TrackingError
 
 __all__ = ["Publisher"]
 
+_LAST_WORDS_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -93,6 +94,11 @@ class Publisher:
                     return False
                 self._jobs.all_tasks_done.wait(rest)
         return True
+
+    def interrupted(self) -> None:
+        """The parent run is at rest; waits a little for all that was asked for: the same command sends the rest."""
+        self.soon_study(active=False)
+        self.drain(_LAST_WORDS_SECONDS)
 
     def study(self, *, active: bool) -> None:
         """The parent run."""

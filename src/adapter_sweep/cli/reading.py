@@ -1,6 +1,5 @@
 """Commands that read: `report`, `ui`, `config`. None of them needs torch."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -8,11 +7,9 @@ from rich.console import Console
 
 from adapter_sweep.cli.identity import shareable
 from adapter_sweep.cli.printing import open_console, print_confirmed, print_front
+from adapter_sweep.cli.reporting import report_study
 from adapter_sweep.config import SweepConfig
 from adapter_sweep.config.compose import Composed
-from adapter_sweep.report import write_report
-from adapter_sweep.study.confirmation import read_study
-from adapter_sweep.study.importance import importance
 from adapter_sweep.study.ledger import Ledger, storage_url
 from adapter_sweep.tracking import Tracker, TrackingError, serve_ui
 
@@ -25,11 +22,11 @@ def write_study_report(study: str, config: SweepConfig) -> None:
     results_dir = Path(config.results_dir).expanduser()
     url = storage_url(config.study.storage, results_dir)
     ledger = Ledger.read(study, url=url, results_dir=results_dir)
-    view = read_study(study, url=url, results_dir=results_dir)
-    view = replace(view, importance=importance(view))
-    paths = write_report(view, ledger.folder)
-    print_front(console, view)
-    print_confirmed(console, view)
+    written = report_study(study, url=url, results_dir=results_dir, folder=ledger.folder)
+    paths = written.paths
+    print_front(console, written.study)
+    if written.found is not None:
+        print_confirmed(console, written.study, written.found)
     for path in (
         paths.report_html,
         paths.report_md,
@@ -39,7 +36,7 @@ def write_study_report(study: str, config: SweepConfig) -> None:
         paths.front_png,
     ):
         console.print(str(path))
-    _publish(console, config, results_dir, ledger, view.mlflow_run_id)
+    _publish(console, config, results_dir, ledger, written.study.mlflow_run_id)
 
 
 def open_ui(config: SweepConfig, *, host: str, port: int) -> int:

@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,18 @@ from adapter_sweep.cli.capacity import find_capacity, worker_threads
 from adapter_sweep.cli.comparing import write_several_report
 from adapter_sweep.cli.display import Display
 from adapter_sweep.cli.identity import definition, reproducing, shareable, study_name
-from adapter_sweep.cli.printing import open_console, print_front, print_record
+from adapter_sweep.cli.printing import open_console, print_confirmed, print_front, print_record
 from adapter_sweep.cli.publishing import Publisher
+from adapter_sweep.cli.reporting import report_study
 from adapter_sweep.cli.running import Work, run_work
 from adapter_sweep.config.compose import Composed
 from adapter_sweep.config.quoting import quoted
 from adapter_sweep.config.space import grid_points
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.records import TrialState
-from adapter_sweep.report import write_report
-from adapter_sweep.study.importance import importance
 from adapter_sweep.study.ledger import Ledger, storage_url
 
 __all__ = ["run_group", "run_single", "run_sweep"]
-
-_LAST_WORDS_SECONDS = 10.0  # for MLflow, once interrupted: the same command sends what it missed
 
 
 def run_sweep(composed: Composed) -> None:
@@ -100,10 +96,9 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
     except KeyboardInterrupt:
         kept = "It is kept" if single else "The study is kept; the same command continues it"
         console.print(f"\nInterrupted. {kept}. What there is so far: adapter-sweep report {name}{_where(results_dir)}")
-        publisher.soon_study(active=False)
-        publisher.drain(_LAST_WORDS_SECONDS)
+        publisher.interrupted()
         raise
-    _close(console, ledger, publisher, results_dir, single=ran[0] if single else None)
+    _close(console, ledger, publisher, results_dir, study["url"], single=ran[0] if single else None)
 
 
 def _planned(composed: Composed) -> int:
@@ -114,17 +109,20 @@ def _planned(composed: Composed) -> int:
     return min(wanted, len(grid_points(composed.space)))
 
 
-def _close(console: Console, ledger: Ledger, publisher: Publisher, results_dir: Path, *, single: int | None) -> None:
+def _close(
+    console: Console, ledger: Ledger, publisher: Publisher, results_dir: Path, url: str, *, single: int | None
+) -> None:
     """The report, and the last words: the front (or the single trial), where everything is, how to look at it."""
     with console.status("Writing the report …"):
         publisher.all()
-        view = ledger.view()
-        view = replace(view, importance=importance(view))
-        paths = write_report(view, ledger.folder)
+        written = report_study(ledger.name, url=url, results_dir=results_dir, folder=ledger.folder)
         publisher.report(ledger.folder)
+    view, paths = written.study, written.paths
     one = next((trial for trial in view.trials if trial.number == single), None)
     if one is None:
         print_front(console, view)
+        if written.found is not None:
+            print_confirmed(console, view, written.found)
     else:
         print_record(console, one)
     console.print(f"Report      {paths.report_html}")

@@ -219,6 +219,13 @@ class StudyConfig(_Section):
     storage: str | None
     tasks: list[str] | None = Field(None, min_length=1)
 
+    @field_validator("tasks")
+    @classmethod
+    def _each_once(cls, tasks: list[str] | None) -> list[str] | None:
+        if twice := [task for task in dict.fromkeys(tasks or ()) if (tasks or []).count(task) > 1]:
+            raise ValueError(f"each task once; named twice: {', '.join(twice)}")
+        return tasks
+
 
 class ConfirmConfig(_Section):
     """How finalists are confirmed on the test split."""

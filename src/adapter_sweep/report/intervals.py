@@ -5,9 +5,24 @@ from collections.abc import Mapping
 
 from adapter_sweep.records import StudyView, TrialView
 
-__all__ = ["score_interval", "standard_error"]
+__all__ = ["Z_95", "score_interval", "standard_error", "wilson"]
 
-_Z = 1.959963984540054  # the normal distribution's 97.5 % point
+Z_95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
+
+
+def wilson(share: float, rows: float) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of independent rows; it stays within 0 and 1, and keeps its coverage near them.
+
+    E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927).
+
+    Args:
+        share: from 0 to 1.
+        rows: above 0; not a whole number where rows only count as so many.
+    """
+    shrink = 1 + Z_95**2 / rows
+    middle = (share + Z_95**2 / (2 * rows)) / shrink
+    half = Z_95 / shrink * math.sqrt(share * (1 - share) / rows + Z_95**2 / (4 * rows**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def standard_error(study: StudyView, trial: TrialView, key: str) -> float | None:
@@ -25,18 +40,12 @@ def standard_error(study: StudyView, trial: TrialView, key: str) -> float | None
 
 
 def score_interval(study: StudyView, trial: TrialView, key: str) -> tuple[float, float] | None:
-    """The 95 % interval of a trial's score, where the score is a share of n examples; else None.
+    """The 95 % interval (Wilson's) of a trial's score, where the score is a share of n examples; else None.
 
-    E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927): it stays
-    within 0 and 1, and keeps its coverage near them. It holds for one score looked at alone, not for the best of many.
+    It holds for one score looked at alone, not for the best of many.
     """
     counted = _counted(study, trial, key)
-    if counted is None:
-        return None
-    share, examples = counted
-    spread = _Z * math.sqrt(share * (1 - share) / examples + _Z**2 / (4 * examples**2))
-    middle, shrink = share + _Z**2 / (2 * examples), 1 + _Z**2 / examples
-    return max(0.0, (middle - spread) / shrink), min(1.0, (middle + spread) / shrink)
+    return None if counted is None else wilson(*counted)
 
 
 def _counted(study: StudyView, trial: TrialView, key: str) -> tuple[float, float] | None:

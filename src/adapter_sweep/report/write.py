@@ -5,9 +5,13 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.records import StudyView
+
+if TYPE_CHECKING:
+    from adapter_sweep.report.evidence import Evidence
 
 __all__ = ["ReportPaths", "prepare_folder", "write_file", "write_report"]
 
@@ -25,12 +29,13 @@ class ReportPaths:
     front_svg: Path
 
 
-def write_report(study: StudyView, folder: Path) -> ReportPaths:
+def write_report(study: StudyView, folder: Path, found: "Evidence | None" = None) -> ReportPaths:
     """Write all files of a study's report.
 
     Args:
         study: the study, with any number of trials in any state.
         folder: the study's folder; it is made if only its last part is missing.
+        found: what its finalists say, where the caller knows; else it is found out here.
 
     Returns:
         The paths written.
@@ -56,7 +61,7 @@ def write_report(study: StudyView, folder: Path) -> ReportPaths:
         front_svg=folder / "front.svg",
     )
     png, svg = front_images(study)
-    found = evidence(study)
+    found = found or evidence(study)
     contents = {
         paths.trials_csv: trials_csv(study, study.trials).encode("utf-8"),
         paths.front_csv: trials_csv(study, front(study)).encode("utf-8"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import Confirmation, ConfirmedRun, ParamValue, StudyView, TrialState, TrialView
+from adapter_sweep.study.grid import params_key
 from adapter_sweep.study.ledger import PREDICTIONS_FILE, Ledger
 
 __all__ = ["CONFIRMED", "SEED", "confirming_study", "read_study", "write_anchors"]
@@ -51,9 +52,9 @@ def _confirmation(ledger: Ledger) -> Confirmation | None:
     kept = json.loads(file.read_text(encoding="utf-8"))
     view = ledger.view()
     own: Any = view.config["confirmed"]
-    names = {_key(entry["params"]): entry for entry in own}
+    names = {params_key(entry["params"]): entry for entry in own}
     ended = view.in_state(TrialState.COMPLETE, TrialState.FAILED, TrialState.REFUSED)
-    runs = tuple(_run(ledger, trial, names[_key(_configuration(trial))]) for trial in ended)
+    runs = tuple(_run(ledger, trial, names[params_key(_configuration(trial))]) for trial in ended)
     return Confirmation(
         metric=kept["metric"],
         labels=tuple(kept["labels"]),
@@ -81,7 +82,3 @@ def _run(ledger: Ledger, trial: TrialView, entry: Mapping[str, Any]) -> Confirme
 
 def _configuration(trial: TrialView) -> dict[str, ParamValue]:
     return {key: value for key, value in trial.params.items() if key != SEED}
-
-
-def _key(params: Mapping[str, ParamValue]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((key, repr(value)) for key, value in params.items()))

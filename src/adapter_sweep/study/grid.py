@@ -8,7 +8,7 @@ from adapter_sweep.config.space import grid_points
 from adapter_sweep.records import ParamValue
 from adapter_sweep.study.samplers import tidy
 
-__all__ = ["first_left", "grid_points_in_order"]
+__all__ = ["first_left", "grid_points_in_order", "params_key"]
 
 
 def grid_points_in_order(space: Mapping[str, Dimension], seed: int) -> list[dict[str, ParamValue]]:
@@ -26,10 +26,10 @@ def first_left(
     points: Sequence[Mapping[str, ParamValue]], begun: Iterable[Mapping[str, ParamValue]]
 ) -> Mapping[str, ParamValue] | None:
     """The first point that has not begun; None where all have."""
-    done = {_key(params) for params in begun}
-    return next((point for point in points if _key(point) not in done), None)
+    done = {params_key(params) for params in begun}
+    return next((point for point in points if params_key(point) not in done), None)
 
 
-def _key(params: Mapping[str, ParamValue]) -> tuple[tuple[str, str], ...]:
+def params_key(params: Mapping[str, ParamValue]) -> tuple[tuple[str, str], ...]:
     """Parameters as a key that tells 1 from True."""
     return tuple(sorted((key, repr(value)) for key, value in params.items()))

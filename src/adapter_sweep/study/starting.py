@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -15,7 +16,7 @@ _IMPORTS = [
     "adapter_sweep.bench",
     "adapter_sweep.study.ledger",
     "adapter_sweep.study.loop",
-    "transformers.loss.loss_utils",
+    "transformers.loss.loss_utils",  # which loading a model imports, with half of the library
 ]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SPAWN = multiprocessing.get_context("spawn")
@@ -27,10 +28,11 @@ def prepare_workers() -> None:
     """Begin to import what workers need, in a process of its own; workers started later share its memory and time.
 
     Returns at once. The workers get the environment as it is now. Where there is a GPU this does nothing: libraries may
-    look at it while they are imported, and a process that has done so must not be forked.
+    look at it while they are imported, and a process that has done so must not be forked. The same holds for macOS,
+    whose system libraries do not survive a fork, and there is no fork on Windows.
     """
     global _prepared
-    if _prepared or Path("/proc/driver/nvidia").exists():
+    if _prepared or sys.platform != "linux" or Path("/proc/driver/nvidia").exists():
         return
     _FORKSERVER.set_forkserver_preload(_IMPORTS)
     resource_tracker.ensure_running()  # which unblocks signals when it starts

@@ -13,10 +13,11 @@ from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.records import Confirmation, ConfirmedRun, StudyView, TrialState
 from adapter_sweep.report.evidence.draws import joint_draws
 from adapter_sweep.report.evidence.findings import Anchor, Difference, Estimate, Evidence, Finalist
-from adapter_sweep.report.evidence.intervals import middle_95, score_interval, wilson
+from adapter_sweep.report.evidence.intervals import middle_95, score_interval
 from adapter_sweep.report.evidence.scores import grain, resampled_scores, run_scores
 from adapter_sweep.report.evidence.standing import Standing, standings
 from adapter_sweep.report.front import cost_objective
+from adapter_sweep.report.intervals import wilson
 from adapter_sweep.report.wording import one_line
 
 __all__ = ["gather"]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from adapter_sweep.errors import UserInputError
-from adapter_sweep.records import StudyView, TrialState
+from adapter_sweep.records import Direction, StudyView, TrialState
 from adapter_sweep.report.front import primary_objective
 from adapter_sweep.report.wording import metric_name, one_line, plain
 
@@ -46,7 +46,7 @@ def put_together(studies: Sequence[StudyView]) -> Together:
     if len(studies) < 2:
         problems.append("a comparison needs two studies or more")
     for study in studies[1:]:
-        if dict(study.objectives) != dict(studies[0].objectives) or _first_aim(study) != _first_aim(studies[0]):
+        if _sought(study) != _sought(studies[0]):
             problems.append(f"{_aims(study)}, but {_aims(studies[0])}: fronts of other objectives cannot be compared")
     if problems:
         raise UserInputError(*problems)
@@ -107,8 +107,8 @@ def _listed(labels: Sequence[str], values: Sequence[object]) -> str:
     return ", ".join(f"{label}: {one_line(value, 80)}" for label, value in zip(labels, values, strict=True))
 
 
-def _first_aim(study: StudyView) -> str:
-    return primary_objective(study)
+def _sought(study: StudyView) -> tuple[dict[str, Direction], str]:
+    return dict(study.objectives), primary_objective(study)
 
 
 def _aims(study: StudyView) -> str:
