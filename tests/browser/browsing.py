@@ -1,11 +1,14 @@
 """What the browser's tests share: a study, and a window of the browser."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from playwright.sync_api import BrowserContext, Page
 
 from adapter_sweep.records import StudyView
+
+COMMAND = [sys.executable, "-c", "from adapter_sweep.cli import main; main()"]
 
 
 @dataclass(frozen=True)

@@ -4,21 +4,19 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from browsing import Study, Window
+from browsing import COMMAND, Study, Window
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from adapter_sweep.study.ledger import Ledger, storage_url
 from ports import free_port
 from tiny_bert import save_toy_csv, tiny_overrides
 
-COMMAND = [sys.executable, "-c", "from adapter_sweep.cli import main; main()"]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE_MS = 90_000  # MLflow's pages take seconds on a quiet machine, and this one may not be quiet
 

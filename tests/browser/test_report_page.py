@@ -1,18 +1,34 @@
 """The report as a reader opens it: a file, without a network."""
 
 import re
-from collections.abc import Callable
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable
 
 import pytest
-from browsing import Study, Window
+from browsing import COMMAND, Study, Window
 from playwright.sync_api import Page, expect
 
 from adapter_sweep.records import TrialState
+from adapter_sweep.report import confirmed_rows, evidence
+from adapter_sweep.study.confirmation import read_study
+from adapter_sweep.study.ledger import storage_url
 
 pytestmark = pytest.mark.browser
 
 OpenWindow = Callable[..., Window]
 SCHEMES = ("light", "dark")
+
+
+@pytest.fixture(scope="module")
+def confirmed(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A copy of the study, its finalists confirmed."""
+    home = shutil.copytree(study.home, tmp_path_factory.mktemp("confirmed") / "home")
+    command = [*COMMAND, "confirm", study.view.name, "confirm.seeds=3", "confirm.finalists=3", "tracking=none"]
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    results = home / "results"
+    return Study(home, read_study(study.view.name, url=storage_url(None, results), results_dir=results))
 
 
 def open_report(window: OpenWindow, study: Study, **options: object) -> Window:
@@ -30,6 +46,10 @@ def drawn(page: Page, selector: str) -> None:
         arg=selector,
         timeout=60_000,
     )
+
+
+def words(cells: Iterable[str]) -> str:
+    return " ".join(" ".join(cells).split())
 
 
 def hover_words(page: Page) -> str:
@@ -145,3 +165,19 @@ def test_the_report_prints(window: OpenWindow, study: Study) -> None:
     pdf = page.pdf(format="A4")
     assert pdf.startswith(b"%PDF")
     assert 1 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 8
+
+
+def test_finalists_come_first(window: OpenWindow, confirmed: Study) -> None:
+    opened = open_report(window, confirmed)
+    page = opened.page
+    expect(page.get_by_role("heading", level=1)).to_contain_text(re.compile("test accuracy|worth shipping"))
+    table = page.get_by_role("table", name=re.compile("Finalists.*test split"))
+    shown = [row.locator("th, td").all_inner_texts() for row in table.locator("tbody tr").all()]
+    found = evidence(confirmed.view)
+    assert found is not None
+    expected = confirmed_rows(confirmed.view, found)
+    assert [" ".join(" ".join(cells).split()) for cells in shown] == [
+        " ".join(" ".join(cells).split()) for cells in expected.cells
+    ]
+    assert {"majority class", "frozen backbone", "head-only probe"} <= {cells[0] for cells in shown}
+    assert opened.errors == []
