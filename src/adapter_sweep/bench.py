@@ -104,9 +104,13 @@ class Bench:
         return load_metric(self.config.task.metric)
 
     def anchors(self) -> dict[str, dict[str, float]]:
-        """Accuracy without adapters on the split that trials are scored on; see `anchor_predictions`."""
-        labels = self.held_out.labels
-        return {name: {"accuracy": self.metric(found, labels)} for name, found in self.anchor_predictions().items()}
+        """The score without adapters on the split that trials are scored on; see `anchor_predictions`.
+
+        As in a trial's record, it is there as `accuracy` and under its own name.
+        """
+        labels, named = self.held_out.labels, self.config.task.metric
+        scores = {name: self.metric(found, labels) for name, found in self.anchor_predictions().items()}
+        return {name: dict.fromkeys(("accuracy", named), score) for name, score in scores.items()}
 
     def anchor_predictions(self) -> dict[str, tuple[int, ...]]:
         """The predicted class of every row of the split that trials are scored on, of what trains no adapter.

@@ -158,6 +158,30 @@ def test_of_several_studies_each_best_is_tried_on_all(cli: Cli, searched: None, 
         assert runs[guest].params == read(here, another).trials[int(guest.partition(":")[2])].params
 
 
+def test_studies_of_other_spaces_are_confirmed_each_for_itself(
+    cli: Cli, searched: None, tiny_settings: list[str]
+) -> None:
+    space = ["method.width=choice(8,16)", "train.lr=tag(log,interval(1e-3,1e-2))", "train.epochs=choice(1,2)"]
+    done = cli("run", *tiny_settings, *space, *ONE, "study.n_trials=2", "study.name=other", "tracking=none")
+    assert done.returncode == 0, done.stderr
+    done = cli("confirm", "toy", "other", "confirm.seeds=1", "confirm.finalists=1", *ONE, "tracking=none")
+    assert done.returncode == 0, done.stderr
+    assert "toy: the best of other is not tried here, as they differ in search_space" in done.stdout
+    for name in ("toy", "other"):
+        (run,) = confirmation(Path.cwd(), name).runs
+        assert run.trial is not None
+
+
+def test_a_run_whose_predictions_are_gone_costs_no_report(cli: Cli, searched: None, tmp_path: Path) -> None:
+    assert cli("confirm", "toy", *CONFIRM, *ONE, "tracking=none").returncode == 0
+    files = sorted((tmp_path / "results" / "toy.confirmed").rglob("predictions.json"))
+    files[0].unlink()
+    done = cli("report", "toy", "tracking=none")
+    assert done.returncode == 0, done.stderr
+    lost = [run for run in confirmation(tmp_path).runs if run.state is TrialState.FAILED]
+    assert [run.reason for run in lost] == [f"its predictions are gone: {files[0].relative_to(tmp_path)}"]
+
+
 def test_two_workers_confirm(cli: Cli, searched: None, tmp_path: Path) -> None:
     done = cli("confirm", "toy", *CONFIRM, "workers.count=2", "tracking=none")
     assert done.returncode == 0, done.stderr

@@ -7,7 +7,15 @@ from confirmed_studies import confirmed_study, guesses, make_run
 from report_studies import make_trial
 
 from adapter_sweep.records import StudyView, TrialState
-from adapter_sweep.report import Evidence, confirmed_rows, confirmed_sentences, evidence
+from adapter_sweep.report import (
+    Budget,
+    Evidence,
+    choice_lines,
+    choose,
+    confirmed_rows,
+    confirmed_sentences,
+    evidence,
+)
 from adapter_sweep.report.confirmed import to_ship
 
 LABELS = [0, 1] * 200
@@ -82,9 +90,8 @@ def test_a_cheaper_one_that_is_surely_worse_is_not_shipped() -> None:
     study = study_of({"0": POOR, "1": GOOD})
     said = confirmed_sentences(study, found_in(study))
     assert said[0].startswith("Ship trial 1 ")
-    assert (
-        said[1]
-        == "It has the best score; each cheaper finalist is more than one standard error below it, or dearer elsewhere."
+    assert said[1] == (
+        "It has the best score; no finalist within one standard error is cheaper without being dearer elsewhere."
     )
     study = study_of({"0": GOOD, "1": POOR})
     assert confirmed_sentences(study, found_in(study))[1] == "It has the best score, and no finalist is cheaper."
@@ -144,3 +151,33 @@ def test_a_finalist_of_another_study_and_hostile_words_stay_on_one_line() -> Non
     assert rows.cells[0][0] == "quick:4"
     assert rows.cells[0][-1] == "not comparable: a cost was not measured"
     assert any("not comparable, as a cost was not measured: quick:4" in text for text in shown)
+
+
+def test_a_configuration_of_another_study_is_not_chosen_from_and_said() -> None:
+    study = study_of({"0": POOR, "quick:4": GOOD})
+    said = confirmed_sentences(study, found_in(study))
+    assert said[0].startswith("Ship trial 0 ")
+    assert "standard error of the best score" not in said[1]
+    assert any(s.startswith("Trial quick:4 ") and "of another study, scores 0.898 here" in s for s in said)
+
+
+def test_one_that_a_reference_point_outdoes_is_passed_over_for_one_that_none_does() -> None:
+    near = [range(0, 52), range(0, 53), range(0, 51)]  # cheaper, within one standard error of the best
+    probe = guesses(LABELS, range(0, 42))
+    study = study_of({"0": near, "1": GOOD}, anchors={"head-only probe": probe})
+    choice = choose(study, Budget())
+    assert choice.recommended is not None
+    assert (choice.recommended.trial.number, choice.outdone) == (1, 1)
+    said = confirmed_sentences(study, found_in(study))
+    assert said[0].startswith("Ship trial 1 ")
+    assert "Passed over, as a reference point scores higher beyond chance: 0." in said
+    assert "so is 1 confirmed trial that a reference point outdoes" in dict(choice_lines(study, choice))["Scores"]
+
+
+def test_best_says_what_the_report_says_where_nothing_is_worth_shipping_or_known() -> None:
+    study = study_of({"0": POOR}, anchors={"head-only probe": guesses(LABELS, range(20))})
+    notes = [text for label, text in choice_lines(study, choose(study, Budget())) if label == "Note"]
+    assert notes == ["“head-only probe” scores 0.950: no confirmed trial is as good, so none is worth shipping"]
+    study = study_of({"0": POOR}, seeds=1)
+    notes = [text for label, text in choice_lines(study, choose(study, Budget())) if label == "Note"]
+    assert notes[0].startswith("it was confirmed on one seed only")

@@ -34,6 +34,7 @@ def with_width(*widths: object, space: str, key: str = "method.width") -> StudyV
         (8, "range(4,9)", LOOK),
         (64, "choice(8,64,256)", PASSED),
         (256, "choice(8,64,256)", LOOK),
+        (16, "choice(4,8,16,32,64,128,256,512)", PASSED),  # in the outer 5 % of the numbers, and no end
         (256, "choice(8,256)", UNKNOWN),
         ("both", "choice(a,b,both)", UNKNOWN),
         (8, "nonsense(", UNKNOWN),
@@ -49,6 +50,13 @@ def test_the_edge_is_named() -> None:
     assert found.sentence.startswith("The best trial, 0, lies at the high end of width (256).")
     found = check(with_width(30, 4, 4, space="tag(log,int(interval(4,256)))"), "Edge of the search space")
     assert found.sentence.startswith("2 of the 3 trials on the front lie at the low end of width (4).")
+
+
+def test_a_searched_seed_has_no_edge_and_is_no_parameter_to_cover() -> None:
+    study = with_width(2, space="choice(0,1,2)", key="train.seed")
+    assert check(study, "Edge of the search space").verdict is UNKNOWN
+    assert check(study, "Trials for the search space").sentence == "Nothing was searched."
+    assert check(study, "Differences and seeds").sentence.startswith("Seeds were searched like other parameters")
 
 
 def sized(count: int, sampler: str, **space: str) -> Check:
@@ -121,6 +129,7 @@ def test_differences_below_the_seeds() -> None:
     assert found.verdict is LOOK
     assert "standard deviation 0.028" in found.sentence
     assert check(confirmed((0.8, 0.9)), "Differences and seeds").verdict is UNKNOWN
+    assert check(confirmed((1.0, 1.0), (1.0, 1.0)), "Differences and seeds").verdict is LOOK
 
 
 def test_noisy_latency() -> None:
@@ -131,6 +140,8 @@ def test_noisy_latency() -> None:
     found = check(make_study(*quiet, make_trial(2, 1.0, 99, 1.0, latency_noisy=1)), "Latency readings")
     assert found.sentence.endswith("; on the front: 2.")
     assert check(usual_study(), "Latency readings").verdict is UNKNOWN
+    found = check(make_study(make_trial(0, 0.8, 10, 1.0, latency_noisy=0, batch_latency_noisy=1)), "Latency readings")
+    assert found.verdict is LOOK
 
 
 def test_a_dirty_tree_of_any_trial() -> None:
@@ -145,6 +156,8 @@ def test_a_dirty_tree_of_any_trial() -> None:
     assert told().verdict is UNKNOWN
     trial = replace(make_trial(0, 0.8, 1, 1.0), provenance={"code_dirty": "true"})
     assert check(make_study(trial), "Code version").verdict is LOOK
+    two = [replace(make_trial(i, 0.8, 1, 1.0), provenance={"code_commit": commit}) for i, commit in enumerate("ab")]
+    assert check(make_study(*two), "Code version").sentence == "Trials are of several commits of the code: a, b."
 
 
 def test_versions_that_differ_between_trials() -> None:

@@ -212,3 +212,33 @@ def test_hostile_words_stay_on_their_line() -> None:
     assert all("\x1b" not in text for _, text in told)
     assert all("\n" not in text for label, text in told if label != "Command")
     assert json.loads(choice_json(study, choice))["recommended"]["score"]["value"] == 0.8
+
+
+def test_the_least_accuracy_is_one_of_the_score_where_that_has_another_name() -> None:
+    trials = [make_trial(i, 0.82, 10_000 * (i + 1), 1.0, macro_f1=0.82) for i in range(2)]
+    runs = tuple(
+        ConfirmedRun(
+            str(i), i, trials[i].params, seed, TrialState.COMPLETE, {"test_accuracy": 0.65}, (0,) * 65 + (1,) * 35
+        )
+        for i in range(2)
+        for seed in range(2)
+    )
+    study = make_study(
+        *trials,
+        objectives={"macro_f1": "maximize", "trainable_params": "minimize"},
+        config={"task": {"metric": "macro_f1"}},
+        confirmation=Confirmation("macro_f1", (0,) * 100, (0, 1), runs),
+    )
+    choice = choose(study, Budget(min_accuracy=0.7))
+    assert choice.recommended is not None
+    assert choice.recommended.score.source == "validation"  # on test none reaches it
+    assert choose(study, Budget(min_accuracy=0.6)).recommended.score.source == "test"  # type: ignore[union-attr]
+    assert "--min-accuracy 0.9:" in nothing_fits(study, choose(study, Budget(min_accuracy=0.9)))
+
+
+def test_milliseconds_have_a_noise_floor_too() -> None:
+    floor = {"latency_noise_floor": 0.02}
+    small = make_trial(0, 0.80, 5_000, latency_p50_ms=10.0, **floor)
+    large = make_trial(1, 0.805, 50_000, latency_p50_ms=9.99, **floor)
+    objectives = {"accuracy": "maximize", "trainable_params": "minimize", "latency_p50_ms": "minimize"}
+    assert numbers(choose(make_study(small, large, objectives=objectives), Budget()).recommended) == [0]

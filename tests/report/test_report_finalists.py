@@ -42,11 +42,18 @@ def test_a_configuration_tried_with_several_seeds_is_one_finalist_without_a_seed
 
 def test_another_study_s_best_is_tried_unless_it_is_known() -> None:
     other = make_study(*FRONT, name="other")
-    guest = best_of(other, [])
+    guest = best_of(other, make_study(), [])
     assert guest is not None
     assert (guest.configuration, guest.trial, guest.params) == ("other:2", None, FRONT[2].params)
-    assert best_of(other, finalists(make_study(*FRONT), 9)) is None
-    assert best_of(make_study(), []) is None
+    assert best_of(other, make_study(), finalists(make_study(*FRONT), 9)) is None
+    assert best_of(make_study(), make_study(), []) is None
+
+
+def test_another_study_s_best_goes_by_the_number_that_it_has_here() -> None:
+    own = make_trial(7, 0.1, 1e6, 2.0, swept=FRONT[2].params)
+    guest = best_of(make_study(*FRONT, name="other"), make_study(own), [])
+    assert guest is not None
+    assert (guest.configuration, guest.trial) == ("7", 7)
 
 
 def test_seeds_are_those_that_no_trial_has_used() -> None:

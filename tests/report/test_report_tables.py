@@ -7,6 +7,7 @@ from report_studies import make_study, make_trial, usual_study
 
 from adapter_sweep.records import METRIC_HELP, TrialState
 from adapter_sweep.report import front
+from adapter_sweep.report.evidence import Evidence
 from adapter_sweep.report.tables import columns, front_json, trials_csv
 
 
@@ -76,3 +77,7 @@ def test_passwords_of_addresses_are_not_written() -> None:
         provenance={"storage": "postgresql://me:s3cret@host/db"},
     )
     assert "s3cret" not in trials_csv(study, study.trials) + front_json(study)
+    lost = {"9": "no \ud800 route to postgresql://me:s3cret@host/db"}
+    text = front_json(study, Evidence("accuracy", 1, (), lost, (), (), (), True))
+    assert "s3cret" not in text
+    assert text.encode("utf-8")

@@ -130,11 +130,25 @@ def test_the_direct_answer_is_as_strong_as_the_data() -> None:
     assert group_headline(flat) == (
         "One default is good enough everywhere, as far as this data can tell: placement both, width 8 loses at most "
         "1.0 ± 3.2 points on tweets, within one standard error on each of the 2 tasks; the cheapest that does, "
-        "placement post_attention, width 8 (8,000 trainable parameters), loses at most 1.0 ± 2.8 points."
+        "placement post_attention, width 8 (8,000 trainable parameters), loses at most 1.0 ± 2.8 points on movies."
     )
     same = grouped(make_task("movies", (0.9, 0.8, 0.8, 0.8)), make_task("tweets", (0.9, 0.7, 0.7, 0.7)))
     assert group_headline(same).startswith(
         "One default is good enough everywhere: placement post_attention, width 8 is"
+    )
+
+
+def test_a_default_within_error_everywhere_is_named_where_another_loses_less_at_worst() -> None:
+    def sized(name: str, accuracies: tuple[float, ...], examples: float) -> StudyView:
+        study = make_task(name, accuracies)
+        trials = (replace(t, metrics={**t.metrics, "eval_examples": examples}) for t in study.trials)
+        return replace(study, trials=tuple(trials))
+
+    group = grouped(sized("big", (0.897, 0.88, 0.90), 10_000.0), sized("small", (0.86, 0.90, 0.80), 100.0))
+    assert group.default != group.cheapest
+    assert group_headline(group) == (
+        "One default is good enough everywhere, as far as this data can tell: placement post_attention, width 8 is "
+        "within one standard error of each task's own best on all 2 tasks, and loses at most 4.0 ± 4.6 points on small."
     )
 
 

@@ -1,5 +1,6 @@
 """`confirm`: a study's finalists, trained on fresh seeds and scored once on the test split."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +23,13 @@ from adapter_sweep.records import ParamValue, StudyView, TrialState
 from adapter_sweep.report.finalists import Finalist, best_of, finalists, fresh_seeds
 from adapter_sweep.report.scores import SEEDS
 from adapter_sweep.study.confirmation import SEED, confirming_study, read_study, write_anchors
+from adapter_sweep.study.grid import params_key
 from adapter_sweep.study.ledger import Ledger, storage_url
 
 __all__ = ["run_confirm"]
 
 _OF_THE_STUDY = ("backbone", "task", "method", "train", "latency", "objectives", "search_space")
+_NOT_COMPARED = ("seed", "data_seed")  # they are given fresh ones
 _ALLOWED = (
     "confirm",
     "workers",
@@ -64,12 +67,28 @@ def run_confirm(names: Sequence[str], composed: Composed) -> None:
     ]
     if problems:
         raise UserInputError(*dict.fromkeys(problems))
-    for view in views:
-        for other in views:
-            if other is not view and (best := best_of(other, chosen[view.name])):
-                chosen[view.name].append(best)
+    for view, other in itertools.permutations(views, 2):
+        if differing := _differing(view, other):
+            console.print(
+                f"{view.name}: the best of {other.name} is not tried here, as they differ in {', '.join(differing)}"
+            )
+        elif best := best_of(other, view, chosen[view.name]):
+            chosen[view.name].append(best)
     for view in views:
         _Confirming(view, chosen[view.name], composed, url, results_dir, console).run()
+
+
+def _differing(study: StudyView, other: StudyView) -> list[str]:
+    """What keeps one study's configurations from being tried in another: their names are not the whole of them."""
+
+    def told(view: StudyView) -> dict[str, Any]:
+        own: Any = view.config["train"]
+        train = {key: value for key, value in own.items() if key not in (*EFFORT, *_NOT_COMPARED)}
+        space = {key: "".join(text.split()) for key, text in view.search_space.items()}
+        return {**{key: view.config[key] for key in ("backbone", "method")}, "train": train, "search_space": space}
+
+    mine, theirs = told(study), told(other)
+    return [key for key, value in mine.items() if value != theirs[key]]
 
 
 def _refuse_other_settings(composed: Composed) -> None:
@@ -109,7 +128,9 @@ class _Confirming:
             ledger = Ledger.start(**arguments)
             ledger.recover()
             begun = [trial.params for trial in ledger.view().counted()]
-            done, total = len(begun), len(begun) + sum(point not in begun for point in points)
+            # What an interrupted command has queued comes first, and may not be asked for now.
+            extra = sum(params not in points for params in ledger.queued())
+            done, total = len(begun), len(begun) + extra + sum(point not in begun for point in points)
             capacity = find_capacity(settings, bench, total - done)
             before: Any = ledger.view().config.get("confirmed", [])
             ledger.set_facts(
@@ -210,13 +231,11 @@ class _Confirming:
 
     def _entries(self, before: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """What is confirmed, that of earlier commands included."""
-        entries = {entry["configuration"]: entry for entry in before}
+        entries = {params_key(entry["params"]): entry for entry in before}
         for one in self.chosen:
-            entries[one.configuration] = {
-                "configuration": one.configuration,
-                "trial": one.trial,
-                "params": dict(one.params),
-            }
+            entry = {"configuration": one.configuration, "trial": one.trial, "params": dict(one.params)}
+            if entries.setdefault(params_key(one.params), entry)["trial"] is None:
+                entries[params_key(one.params)] = entry
         return list(entries.values())
 
     def _close(self, parent: Ledger, publisher: Publisher) -> None:

@@ -177,7 +177,8 @@ def _beside_anchors(study: StudyView, best: TrialView, error: float | None) -> l
 
 
 def _noisy(members: list[TrialView]) -> list[str]:
-    noisy = [trial.number for trial in members if trial.metrics.get("latency_noisy")]
+    keys = ("latency_noisy", "batch_latency_noisy")
+    noisy = [trial.number for trial in members if any(trial.metrics.get(key) for key in keys)]
     if not noisy:
         return []
     shown = ", ".join(str(n) for n in noisy[:10]) + (" and more" if len(noisy) > 10 else "")

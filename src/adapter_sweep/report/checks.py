@@ -11,6 +11,7 @@ from adapter_sweep.records import StudyView, TrialState, TrialView
 from adapter_sweep.report.checks_space import edge_remarks, size_remark
 from adapter_sweep.report.front import front, primary_objective
 from adapter_sweep.report.intervals import standard_error
+from adapter_sweep.report.scores import SEEDS
 from adapter_sweep.report.wording import metric_name, one_line
 
 __all__ = ["Check", "Verdict", "checks"]
@@ -18,6 +19,7 @@ __all__ = ["Check", "Verdict", "checks"]
 _FAILED_SHARE = 0.10  # beyond, what fails is no accident
 _REFUSED_SHARE = 0.50  # beyond, most of the search space is outside the budget
 _VERSION = ("adapter-sweep", "code_commit")
+_NOISY = ("latency_noisy", "batch_latency_noisy")
 _NAMED = 8  # trials or facts named in a sentence at most
 
 
@@ -112,11 +114,13 @@ def _differences(study: StudyView) -> Check:
 def _seeds(study: StudyView) -> Check:
     name, confirmed = "Differences and seeds", study.confirmation
     if confirmed is None or len(confirmed.seeds) < 2:
-        return Check(
-            name,
-            Verdict.UNKNOWN,
-            "Each configuration was trained on one seed: how much another seed changes is not known.",
-        )
+        if any(key in study.search_space for key in SEEDS):
+            sentence = (
+                "Seeds were searched like other parameters; adapter-sweep confirm tells what another one changes."
+            )
+        else:
+            sentence = "Each configuration was trained on one seed: how much another seed changes is not known."
+        return Check(name, Verdict.UNKNOWN, sentence)
     scores: dict[str, list[float]] = {}
     for run in confirmed.runs:
         score = run.metrics.get("test_accuracy", math.nan)
@@ -128,23 +132,23 @@ def _seeds(study: StudyView) -> Check:
     spread = math.sqrt(statistics.fmean(statistics.variance(values) for values in several))
     means = sorted(statistics.fmean(values) for values in several)
     gaps = [high - low for low, high in itertools.pairwise(means)]
-    close = sum(gap < spread for gap in gaps)
+    close = sum(gap <= spread for gap in gaps)
     if not close:
         return Check(name, Verdict.PASSED, f"Confirmed configurations differ by more than seeds do ({spread:.3f}).")
     return Check(
         name,
         Verdict.LOOK,
-        f"{_of(close, len(gaps), 'pair')} of neighbouring confirmed configurations differ on the test split by less "
-        f"than seeds do (standard deviation {spread:.3f}).",
+        f"{_of(close, len(gaps), 'pair')} of neighbouring confirmed configurations differ on the test split by no "
+        f"more than seeds do (standard deviation {spread:.3f}).",
     )
 
 
 def _latency(study: StudyView) -> Check:
     name = "Latency readings"
-    read = [trial for trial in study.in_state(TrialState.COMPLETE) if "latency_noisy" in trial.metrics]
+    read = [trial for trial in study.in_state(TrialState.COMPLETE) if any(key in trial.metrics for key in _NOISY)]
     if not read:
         return Check(name, Verdict.UNKNOWN, "No latency was read.")
-    noisy = [trial for trial in read if trial.metrics["latency_noisy"]]
+    noisy = [trial for trial in read if any(trial.metrics.get(key) for key in _NOISY)]
     members = {trial.number for trial in front(study)}
     if not noisy:
         return Check(name, Verdict.PASSED, "None was noisy: each reading's IQR is within 10 % of its median.")
@@ -162,10 +166,13 @@ def _tree(study: StudyView) -> Check:
             name, Verdict.LOOK, "The code was changed after its last commit: the commit named does not repeat it."
         )
     for key in _VERSION[::-1]:
-        known = next((source[key] for source in sources if key in source), None)
+        known = list(dict.fromkeys(source[key] for source in sources if source.get(key)))
+        what = "commit" if key == "code_commit" else "release"
+        if len(known) > 1:
+            named = _listed([one_line(each[:12]) for each in known])
+            return Check(name, Verdict.LOOK, f"Trials are of several {what}s of the code: {named}.")
         if known:
-            what = "commit" if key == "code_commit" else "release"
-            return Check(name, Verdict.PASSED, f"The code was that of {what} {one_line(known[:12])}, unchanged.")
+            return Check(name, Verdict.PASSED, f"The code was that of {what} {one_line(known[0][:12])}, unchanged.")
     return Check(name, Verdict.UNKNOWN, "No version of the code was recorded.")
 
 

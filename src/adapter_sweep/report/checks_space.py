@@ -9,6 +9,7 @@ from adapter_sweep.records import StudyView, TrialState, TrialView
 from adapter_sweep.report.answer import answer
 from adapter_sweep.report.front import front
 from adapter_sweep.report.scales import as_number, dimension
+from adapter_sweep.report.scores import SEEDS
 from adapter_sweep.report.wording import param, short_keys
 
 __all__ = ["edge_remarks", "size_remark"]
@@ -31,14 +32,14 @@ def edge_remarks(study: StudyView) -> tuple[bool, list[str]]:
     members, best = front(study), answer(study).best
     names, known, remarks = short_keys(study), False, []
     for key in study.search_space:
-        ends = _ends(study, key)
+        ends = None if key in SEEDS else _ends(study, key)
         if ends is None or best is None:
             continue
-        low, high, log = ends
+        low, high, outer, log = ends
         placed = [(trial, where) for trial in members if (where := _where(trial, key, low, high, log)) is not None]
         known |= bool(placed)
         for end, side in ((low, "low"), (high, "high")):
-            at = [trial for trial, where in placed if (where <= _OUTER if side == "low" else where >= 1 - _OUTER)]
+            at = [trial for trial, where in placed if (where <= outer if side == "low" else where >= 1 - outer)]
             words = f"the {side} end of {names[key]} ({param(end if end % 1 else int(end))})"
             if best in at:
                 remarks.append(f"The best trial, {best.number}, lies at {words}.")
@@ -49,7 +50,8 @@ def edge_remarks(study: StudyView) -> tuple[bool, list[str]]:
 
 def size_remark(study: StudyView) -> tuple[bool | None, str]:
     """Whether there are trials enough for the search space, by the sampler's own ways; None where that is not known."""
-    complete, searched = len(study.in_state(TrialState.COMPLETE)), len(study.search_space)
+    complete = len(study.in_state(TrialState.COMPLETE))
+    searched = len([key for key in study.search_space if key not in SEEDS])
     settings = study.config.get("study")
     sampler = str(settings.get("sampler")) if isinstance(settings, Mapping) else ""
     if not searched:
@@ -79,16 +81,17 @@ def _grid_remark(study: StudyView, complete: int) -> tuple[bool | None, str]:
     return complete >= points, done
 
 
-def _ends(study: StudyView, key: str) -> tuple[float, float, bool] | None:
-    """A parameter's lowest and highest value and whether its scale is logarithmic; None where it has no two ends."""
+def _ends(study: StudyView, key: str) -> tuple[float, float, float, bool] | None:
+    """A parameter's lowest and highest value, the share of the range that each end takes, and whether its scale is
+    logarithmic; None where it has no two ends."""
     known = dimension(study, key)
     if known is None:
         return None
     if isinstance(known, Choices):
         values = [as_number(value) for value in known.values]
         kept = sorted(value for value in values if value is not None)
-        return (kept[0], kept[-1], False) if len(kept) == len(values) >= _FEW_CHOICES else None
-    return float(known.low), float(known.high), known.log
+        return (kept[0], kept[-1], 0.0, False) if len(kept) == len(values) >= _FEW_CHOICES else None
+    return float(known.low), float(known.high), _OUTER, known.log
 
 
 def _where(trial: TrialView, key: str, low: float, high: float, log: bool) -> float | None:

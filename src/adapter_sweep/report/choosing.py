@@ -1,14 +1,15 @@
 """Which trial to ship, within a budget: the rule, the trial it picks, and what lies on either side of it."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from adapter_sweep.records import StudyView, TrialState, TrialView
 from adapter_sweep.report.front import candidates, cost_objective, primary_objective
 from adapter_sweep.report.knee import knee
-from adapter_sweep.report.scores import Score, confirmed_scores, validation_score
+from adapter_sweep.report.noise import noise_floor
+from adapter_sweep.report.scores import Score, confirmed_scores, outdone_trials, validation_score
 
 __all__ = ["Budget", "Choice", "Limit", "Option", "choose", "noise_between"]
 
@@ -57,12 +58,14 @@ class Choice:
 
     Attributes:
         budget: the limits asked for.
+        limits: those of the budget, `accuracy` under the name of the score that it is here.
         primary: the recorded number that is the score.
         costs: the recorded numbers a trial pays with, the one to save first in front.
         options: the trials considered, by number: complete, with every number that counts.
         unmeasured: complete trials left out because a number that counts was not measured.
         unconfirmed: complete trials left out because only others were confirmed on the test split.
         confirmed_misses: confirmed trials left out because none of them fits the budget, so that validation counts.
+        outdone: confirmed trials left out because a reference point scores higher beyond chance.
         fitting: those of the options that fit the budget.
         best: the fitting option with the highest score, the cheapest of equals; None where none fits.
         recommended: `best`, or the cheapest fitting option within one standard error of it that is dearer on nothing.
@@ -73,13 +76,14 @@ class Choice:
             (or among all, where none keeps them).
     """
 
-    budget: Budget
+    limits: tuple[Limit, ...]
     primary: str
     costs: tuple[str, ...]
     options: tuple[Option, ...]
     unmeasured: int = 0
     unconfirmed: int = 0
     confirmed_misses: int = 0
+    outdone: int = 0
     fitting: tuple[Option, ...] = ()
     best: Option | None = None
     recommended: Option | None = None
@@ -95,36 +99,45 @@ def choose(study: StudyView, budget: Budget) -> Choice:
     The rule: the best score within the budget, or the cheapest trial within one standard error of it that is dearer
     on nothing (L. Breiman et al., *Classification and Regression Trees*, 1984, section 3.4.3). Two latencies
     within the noise floor of each other are alike. Where configurations were confirmed on the test split, those are
-    chosen from, by their test scores, unless none of them fits the budget.
+    chosen from, by their test scores, unless none of them fits the budget; one that a reference point outdoes beyond
+    chance only where it outdoes all of them.
     """
     primary = primary_objective(study)
+    limits = tuple(_of_the_score(study, limit, primary) for limit in budget.limits)
     costs = _costs(study, budget, primary)
     complete = candidates(study, [primary, *costs])
     unmeasured = len(study.in_state(TrialState.COMPLETE)) - len(complete)
-    tested = confirmed_scores(study)
+    tested, outdone = confirmed_scores(study), outdone_trials(study)
     confirmed = tuple(Option(trial, tested[trial.number]) for trial in complete if trial.number in tested)
+    worth_it = tuple(option for option in confirmed if option.trial.number not in outdone)
+    outdone_options = len(confirmed) - len(worth_it) if worth_it else 0
+    confirmed = worth_it or confirmed
     searched = tuple(Option(trial, validation_score(study, trial)) for trial in complete)
-    fit = tuple(o for o in confirmed if _fits(o, budget.limits, primary))
-    if confirmed and (fit or not any(_fits(o, budget.limits, primary) for o in searched)):
-        options, unconfirmed, misses = confirmed, len(searched) - len(confirmed), 0
+    fit = tuple(o for o in confirmed if _fits(o, limits, primary))
+    if confirmed and (fit or not any(_fits(o, limits, primary) for o in searched)):
+        options, misses = confirmed, 0
+        unconfirmed = len(searched) - len(confirmed) - outdone_options
     else:
-        options, unconfirmed, misses = searched, 0, len(confirmed)
-        fit = tuple(o for o in searched if _fits(o, budget.limits, primary))
+        options, unconfirmed, misses, outdone_options = searched, 0, len(confirmed) + outdone_options, 0
+        fit = tuple(o for o in searched if _fits(o, limits, primary))
     sign = 1 if study.objectives.get(primary, "maximize") == "maximize" else -1
     if not fit:
-        nearest = tuple((limit, _nearest(options, limit, budget, primary)) for limit in budget.limits if options)
-        return Choice(budget, primary, costs, options, unmeasured, unconfirmed, misses, nearest=nearest)
+        nearest = tuple((limit, _nearest(options, limit, limits, primary)) for limit in limits if options)
+        return Choice(
+            limits, primary, costs, options, unmeasured, unconfirmed, misses, outdone_options, nearest=nearest
+        )
     best = min(fit, key=lambda o: (-sign * o.score.value, *_prices(o, costs), o.trial.number))
     chosen = _recommend(fit, best, costs, sign)
     line = _front(options, costs[0], sign)
     return Choice(
-        budget,
+        limits,
         primary,
         costs,
         options,
         unmeasured,
         unconfirmed,
         misses,
+        outdone_options,
         fit,
         best,
         chosen,
@@ -133,16 +146,21 @@ def choose(study: StudyView, budget: Budget) -> Choice:
             (o for o in line if _compare(o, chosen, costs[0]) > 0 and sign * (o.score.value - chosen.score.value) > 0),
             None,
         ),
-        knee=None if budget.limits else _knee(options, sign),
+        knee=None if limits else _knee(options, sign),
     )
 
 
 def noise_between(key: str, first: TrialView, second: TrialView) -> float:
-    """How far two trials' costs may lie apart by noise alone: their noise floor for a latency ratio, else 0."""
-    if not key.endswith("latency_ratio"):
-        return 0.0
-    floors = [t.metrics.get(key.removesuffix("ratio") + "noise_floor", 0.0) for t in (first, second)]
+    """How far two trials' costs may lie apart by noise alone: their larger noise floor for a latency, else 0."""
+    floors = [noise_floor(trial.metrics, key) for trial in (first, second)]
     return max([floor for floor in floors if math.isfinite(floor)], default=0.0)
+
+
+def _of_the_score(study: StudyView, limit: Limit, primary: str) -> Limit:
+    """A limit as it was asked for; that on accuracy is one on the score, where that is the task's own metric."""
+    task = study.config.get("task")
+    metric = task.get("metric") if isinstance(task, Mapping) else None
+    return replace(limit, key=primary) if limit.key == "accuracy" and primary == metric else limit
 
 
 def _costs(study: StudyView, budget: Budget, primary: str) -> tuple[str, ...]:
@@ -168,8 +186,8 @@ def _over(option: Option, limit: Limit, primary: str) -> float:
     return over if math.isfinite(over) else math.inf
 
 
-def _nearest(options: Sequence[Option], limit: Limit, budget: Budget, primary: str) -> Option:
-    others = [other for other in budget.limits if other != limit]
+def _nearest(options: Sequence[Option], limit: Limit, limits: Sequence[Limit], primary: str) -> Option:
+    others = [other for other in limits if other != limit]
     keeping = [o for o in options if _fits(o, others, primary)] or options
     return min(keeping, key=lambda o: (_over(o, limit, primary), o.trial.number))
 

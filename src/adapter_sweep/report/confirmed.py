@@ -53,23 +53,29 @@ def confirmed_rows(study: StudyView, found: Evidence) -> Rows:
 def to_ship(study: StudyView, found: Evidence) -> Finalist | None:
     """The finalist that `choosing.choose` recommends without a budget; None where no seed was repeated.
 
-    That is the best test score, or the cheapest finalist within one standard error of it that is dearer on nothing. One
-    that is dominated is not chosen.
+    That is the best test score, or the cheapest finalist within one standard error of it that is dearer on nothing,
+    among the study's own trials that no reference point outdoes. One that is dominated is not chosen.
     """
-    if not found.seeds_known:
-        return None
-    chosen = choose(study, Budget()).recommended
-    for each in found.finalists:
-        if chosen is not None and each.trial == chosen.trial.number and each.label is not Label.DOMINATED:
-            return each
-    return _best(found)
+    return _shipped(study, found)[0] if found.seeds_known else None
+
+
+def _shipped(study: StudyView, found: Evidence) -> tuple[Finalist, Finalist]:
+    """What to ship, and the best score of those it was chosen from."""
+    choice = choose(study, Budget())
+    by_trial = {each.trial: each for each in found.finalists if each.trial is not None}
+    best = _best(list(by_trial.values()) or found.finalists)
+    if choice.recommended is None or choice.best is None or choice.recommended.score.source != "test":
+        return best, best
+    ship = by_trial.get(choice.recommended.trial.number, best)
+    best = by_trial.get(choice.best.trial.number, best)
+    return (best if ship.label is Label.DOMINATED else ship), best
 
 
 def confirmed_sentences(study: StudyView, found: Evidence) -> tuple[str, ...]:
     """What the confirmation says: which finalist to ship, where the others stand, beside which anchors, what failed."""
-    best, ship = _best(found), to_ship(study, found)
-    sentences = []
-    if ship is None:
+    (ship, best), sentences = _shipped(study, found), []
+    if not found.seeds_known:
+        best = ship = _best(found.finalists)
         sentences.append(
             f"{_who(study, best, capital=True)} has the highest {_score_name(found)}, {_interval(best.score)}"
             f"{_paid(study, best)}, but every finalist was trained on one seed only: nothing is known of what another "
@@ -90,8 +96,8 @@ def confirmed_sentences(study: StudyView, found: Evidence) -> tuple[str, ...]:
             f"{ship.score.low:.3f} to {ship.score.high:.3f}; {_count(len(ship.seeds), 'fresh seed')}, "
             f"{_count(found.rows, 'test row')}){_paid(study, ship)}."
         )
-        sentences.append(_why_it(study, found, best, ship))
-    sentences += [*_standing(found), *_anchors(found, ship or best), *_lost(found)]
+        sentences += [_why_it(study, found, best, ship), *_outdone(found, ship), *_guests(study, found, ship)]
+    sentences += [*_standing(found), *_anchors(found, ship), *_lost(found)]
     if found.seeds_known:
         sentences.append(
             "The 95 % intervals are about other rows of the same source and other seeds; that any finalist is called "
@@ -112,7 +118,34 @@ def _why_it(study: StudyView, found: Evidence, best: Finalist, ship: Finalist) -
         )
     if found.finalists[0] is ship:
         return "It has the best score, and no finalist is cheaper."
-    return "It has the best score; each cheaper finalist is more than one standard error below it, or dearer elsewhere."
+    return "It has the best score; no finalist within one standard error is cheaper without being dearer elsewhere."
+
+
+def _outdone(found: Evidence, ship: Finalist) -> list[str]:
+    """Cheaper finalists that were passed over, as what trains no adapter is better."""
+    if _beyond(found, ship) is not None:
+        return []
+    names = [
+        each.configuration
+        for each in found.finalists[: found.finalists.index(ship)]
+        if _beyond(found, each) is not None and each.trial is not None
+    ]
+    if not names:
+        return []
+    listed = _listed(one_line(name, 80) for name in names)
+    return [f"Passed over, as a reference point scores higher beyond chance: {listed}."]
+
+
+def _guests(study: StudyView, found: Evidence, ship: Finalist) -> list[str]:
+    """Configurations of other studies that score higher: they are no trial of this one, so not chosen from."""
+    higher = [each for each in found.finalists if each.trial is None and each.score.value > ship.score.value]
+    if ship.trial is None or not higher:
+        return []
+    best = _best(higher)
+    return [
+        f"{_who(study, best, capital=True)}, of another study, scores {best.score.value:.3f} here: no trial of this "
+        "study has tried it, so it is not chosen from."
+    ]
 
 
 def _standing(found: Evidence) -> list[str]:
@@ -162,8 +195,8 @@ def _lost(found: Evidence) -> list[str]:
     return sentences
 
 
-def _best(found: Evidence) -> Finalist:
-    return max(found.finalists, key=lambda each: each.score.value)
+def _best(finalists: Sequence[Finalist]) -> Finalist:
+    return max(finalists, key=lambda each: each.score.value)
 
 
 def _difference(found: Evidence, best: Finalist, other: Finalist) -> Difference:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from adapter_sweep.records import ParamValue, StudyView, TrialView
+from adapter_sweep.records import ParamValue, StudyView, TrialState, TrialView
 from adapter_sweep.report.answer import answer
 from adapter_sweep.report.front import candidates, front, primary_objective
 from adapter_sweep.report.intervals import standard_error
@@ -45,12 +45,21 @@ def finalists(study: StudyView, most: int) -> list[Finalist]:
     return [Finalist(str(trial.number), trial.number, _without_seeds(trial)) for trial in kept[:most]]
 
 
-def best_of(study: StudyView, known: Sequence[Finalist]) -> Finalist | None:
-    """A study's best configuration, to be tried in another; None where it is known there, or there is none."""
-    best = answer(study).best
-    if best is None or configuration(best.params) in {configuration(finalist.params) for finalist in known}:
+def best_of(other: StudyView, study: StudyView, known: Sequence[Finalist]) -> Finalist | None:
+    """Another study's best configuration, to be tried in this one; None where it is known here, or there is none.
+
+    It goes by the number of the trial that has completed it here, where one has.
+    """
+    best = answer(other).best
+    if best is None:
         return None
-    return Finalist(f"{study.name}:{best.number}", None, _without_seeds(best))
+    wanted = configuration(best.params)
+    if wanted in {configuration(finalist.params) for finalist in known}:
+        return None
+    own = next((t for t in study.in_state(TrialState.COMPLETE) if configuration(t.params) == wanted), None)
+    if own is not None:
+        return Finalist(str(own.number), own.number, _without_seeds(own))
+    return Finalist(f"{other.name}:{best.number}", None, _without_seeds(best))
 
 
 def fresh_seeds(study: StudyView, count: int) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import math
 from adapter_sweep.records import StudyView
 from adapter_sweep.report.answer import less_of
 from adapter_sweep.report.choosing import Choice, Limit, Option, noise_between
-from adapter_sweep.report.scores import Score, score_words
+from adapter_sweep.report.scores import Score, anchor_scores, outdone_trials, score_words
 from adapter_sweep.report.tables import trial_document
 from adapter_sweep.report.wording import (
     command,
@@ -23,8 +23,8 @@ from adapter_sweep.report.wording import (
 __all__ = ["RULE", "choice_json", "choice_lines", "nothing_fits"]
 
 RULE = (
-    "the best score within the budget, or the cheapest trial within one standard error of it that is dearer on "
-    "nothing; latencies within the noise floor of each other are alike"
+    "the best score within the budget, or the cheapest trial within one standard error of it that is dearer on none "
+    "of the costs named here; latencies within the noise floor of each other are alike"
 )
 
 _TOLD = ("trial", "params", "metrics", "overrides", "command", "weights_path", "mlflow_run_id")
@@ -44,7 +44,7 @@ def choice_lines(study: StudyView, choice: Choice) -> list[tuple[str, str]]:
         ("Next cheaper", _beside(study, choice, choice.cheaper, chosen) or f"none: {_end(choice, 'less')}"),
         ("Next dearer", _beside(study, choice, choice.dearer, chosen) or f"none: {_end(choice, 'more')}"),
     ]
-    if not choice.budget.limits:
+    if not choice.limits:
         lines.append(("Knee", _knee(study, choice)))
     return [*lines, ("Command", command(chosen.trial))]
 
@@ -66,7 +66,7 @@ def choice_json(study: StudyView, choice: Choice) -> str:
     chosen = choice.recommended
     document = {
         "study": plain(study.name),
-        "budget": {_option(limit): limit.value for limit in choice.budget.limits},
+        "budget": {_option(limit): limit.value for limit in choice.limits},
         "rule": RULE,
         "metric": choice.primary,
         "split": choice.options[0].score.source if choice.options else None,
@@ -100,7 +100,7 @@ def _cost(option: Option, key: str) -> str:
 
 def _why(study: StudyView, choice: Choice, chosen: Option, best: Option) -> str:
     where = f"of the {len(choice.fitting):,} trials{_tested(choice)} that fit the budget ({_limits(choice)})"
-    if not choice.budget.limits:
+    if not choice.limits:
         where = f"of all {len(choice.fitting):,} trials{_tested(choice)}"
     if chosen is not best:
         saved = [f"{metric_name(key)} {_cost_difference(key, chosen, best)}" for key in choice.costs]
@@ -124,34 +124,50 @@ def _scores(choice: Choice, score: Score) -> str:
         )
         return f"one run each on the validation split{size}{error}{left}"
     others = f"; {choice.unconfirmed:,} unconfirmed trials are left out" if choice.unconfirmed else ""
+    if choice.outdone:
+        trials = f"{choice.outdone:,} confirmed {_plural('trial', choice.outdone)}"
+        others += f"; so {'is' if choice.outdone == 1 else 'are'} {trials} that a reference point outdoes beyond chance"
     return f"the test split{size}, mean of {score.seeds} {_plural('seed', score.seeds)}{error}{others}"
 
 
 def _notes(study: StudyView, choice: Choice, chosen: Option) -> list[str]:
     notes = []
-    for limit in choice.budget.limits:
+    for limit in choice.limits:
         floor = noise_between(limit.key, chosen.trial, chosen.trial)
         value = chosen.trial.metrics.get(limit.key, math.nan)
         if floor and limit.bound == "most" and limit.value - value < floor:
             name = metric_name(limit.key)
             notes.append(f"its {name} is within the noise floor (± {floor:.3f}) of the limit, and may be over it")
-    if chosen.trial.metrics.get("latency_noisy"):
+    if any(chosen.trial.metrics.get(key) for key in ("latency_noisy", "batch_latency_noisy")):
         notes.append("its latency was read on a noisy machine")
+    if chosen.score.source == "test" and chosen.score.seeds == 1:
+        notes.append("it was confirmed on one seed only: nothing is known of what another seed would have done")
     sign = 1 if study.objectives.get(choice.primary, "maximize") == "maximize" else -1
-    for name, metrics in study.anchors.items() if chosen.score.source == "validation" else ():
-        value, error = metrics.get(choice.primary, math.nan), chosen.score.error
+    outdone = chosen.trial.number in outdone_trials(study) if chosen.score.source == "test" else False
+    for name, value in _beside_it(study, choice, chosen).items():
+        error = chosen.score.error
         if error is not None and sign * (chosen.score.value - value) <= error:
             shown = f"“{one_line(name, 60)}” scores {number(choice.primary, value)}"
-            notes.append(f"{shown}: the trial is no more than one standard error beyond it")
+            if outdone and value > chosen.score.value:
+                notes.append(f"{shown}: no confirmed trial is as good, so none is worth shipping")
+            else:
+                notes.append(f"{shown}: the trial is no more than one standard error beyond it")
     if choice.unmeasured:
         notes.append(f"{choice.unmeasured:,} complete trials lack a number that counts here, and are left out")
     return notes
 
 
+def _beside_it(study: StudyView, choice: Choice, chosen: Option) -> dict[str, float]:
+    """What trains no adapter, scored on the split that the choice was made on."""
+    if chosen.score.source == "test":
+        return anchor_scores(study)
+    return {name: metrics.get(choice.primary, math.nan) for name, metrics in study.anchors.items()}
+
+
 def _beside(study: StudyView, choice: Choice, option: Option | None, chosen: Option) -> str:
     if option is None:
         return ""
-    over = [limit for limit in choice.budget.limits if option not in choice.fitting and _breaks(option, limit, choice)]
+    over = [limit for limit in choice.limits if option not in choice.fitting and _breaks(option, limit, choice)]
     outside = f"; it breaks {_limits(choice, over)}" if over else ""
     return f"{_who(study, option)}: {_differences(study, choice, option, chosen)}{outside}"
 
@@ -216,7 +232,7 @@ def _end(choice: Choice, way: str) -> str:
 
 
 def _nearest(study: StudyView, choice: Choice, limit: Limit, option: Option) -> str:
-    others = [other for other in choice.budget.limits if other != limit]
+    others = [other for other in choice.limits if other != limit]
     start = f"  --{_option(limit)} {_bound(limit)}:"
     value = option.score.value if limit.key == choice.primary else option.trial.metrics.get(limit.key)
     words = score_words(limit.key, option.score) if limit.key == choice.primary else number(limit.key, value)
@@ -233,7 +249,7 @@ def _nearest(study: StudyView, choice: Choice, limit: Limit, option: Option) -> 
 
 
 def _limits(choice: Choice, limits: list[Limit] | None = None) -> str:
-    named = choice.budget.limits if limits is None else limits
+    named = choice.limits if limits is None else limits
     return ", ".join(f"{metric_name(limit.key)} at {limit.bound} {_bound(limit)}" for limit in named)
 
 
@@ -243,8 +259,8 @@ def _bound(limit: Limit) -> str:
 
 def _option(limit: Limit) -> str:
     """The command's option that set a limit."""
-    names = {"trainable_params": "max-params", "latency_ratio": "max-latency-ratio", "accuracy": "min-accuracy"}
-    return names[limit.key]
+    names = {"trainable_params": "max-params", "latency_ratio": "max-latency-ratio"}
+    return names.get(limit.key, "min-accuracy")
 
 
 def _tested(choice: Choice) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from adapter_sweep.records import Confirmation, ConfirmedRun, ParamValue, StudyView, TrialState, TrialView
 from adapter_sweep.report.front import primary_objective
-from adapter_sweep.report.intervals import standard_error
+from adapter_sweep.report.intervals import Z_95, standard_error
 from adapter_sweep.report.wording import number
 
 if TYPE_CHECKING:
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 __all__ = [
     "SEEDS",
     "Score",
+    "anchor_scores",
     "configuration",
     "confirmed_score",
     "confirmed_scores",
+    "outdone_trials",
     "paired_difference",
     "score_words",
     "unpaired_error",
@@ -81,11 +83,7 @@ def confirmed_scores(study: StudyView) -> dict[int, Score]:
     confirmation = study.confirmation
     if confirmation is None or primary_objective(study) not in ("accuracy", confirmation.metric):
         return {}
-    runs: dict[int, list[ConfirmedRun]] = {}
-    for run in confirmation.runs:
-        if run.trial is not None and _scored(run):
-            runs.setdefault(run.trial, []).append(run)
-    return {trial: _mean(confirmation, found) for trial, found in runs.items()}
+    return {trial: _mean(confirmation, found) for trial, found in _runs_by_trial(confirmation).items()}
 
 
 def confirmed_score(study: StudyView, params: Mapping[str, ParamValue]) -> Score | None:
@@ -116,6 +114,44 @@ def paired_difference(
     return statistics.fmean(differences), math.hypot(_jackknife(left_out), _seed_error(differences))
 
 
+def outdone_trials(study: StudyView) -> frozenset[int]:
+    """The confirmed trials that a reference point outdoes by more than 1.96 standard errors of the difference.
+
+    Differences are paired by example. A trial of one seed is none of them: another seed may have done better.
+    """
+    confirmation, anchors = study.confirmation, anchor_scores(study)
+    if confirmation is None or not confirmed_scores(study):
+        return frozenset()
+    found = set()
+    for trial, runs in _runs_by_trial(confirmation).items():
+        if len(runs) < 2 or not all(len(run.predictions) == len(confirmation.labels) for run in runs):
+            continue
+        values = [run.metrics["test_accuracy"] for run in runs]
+        left_out = _mean_left_out(confirmation, [run.predictions for run in runs])
+        for name, score in anchors.items():
+            beside = _leave_one_out(confirmation, confirmation.anchors[name])
+            error = math.hypot(_jackknife(left_out - beside), _seed_error(values))
+            if score - statistics.fmean(values) > Z_95 * error:
+                found.add(trial)
+    return frozenset(found)
+
+
+def anchor_scores(study: StudyView) -> dict[str, float]:
+    """The test score of each reference point; empty where nothing was confirmed."""
+    import numpy as np
+
+    confirmation, found = study.confirmation, {}
+    if confirmation is None or not confirmation.labels:
+        return {}
+    for name, predictions in confirmation.anchors.items():
+        pairs = np.stack([np.asarray(confirmation.labels), np.asarray(predictions)])
+        if confirmation.metric == "macro_f1":
+            found[name] = _macro_f1(*np.unique(pairs, axis=1, return_counts=True))
+        else:
+            found[name] = float((pairs[0] == pairs[1]).mean())
+    return found
+
+
 def unpaired_error(first: Score, second: Score) -> float | None:
     """One standard error of a difference of two scores taken as independent.
 
@@ -128,6 +164,14 @@ def score_words(key: str, score: Score) -> str:
     """A score with one standard error where that is known: `0.812 ± 0.020`."""
     text = number(key, score.value)
     return text if score.error is None else f"{text} ± {score.error:.3f}"
+
+
+def _runs_by_trial(confirmation: Confirmation) -> dict[int, list[ConfirmedRun]]:
+    runs: dict[int, list[ConfirmedRun]] = {}
+    for run in confirmation.runs:
+        if run.trial is not None and _scored(run):
+            runs.setdefault(run.trial, []).append(run)
+    return runs
 
 
 def _runs_of(confirmation: Confirmation | None, params: Mapping[str, ParamValue]) -> list[ConfirmedRun]:

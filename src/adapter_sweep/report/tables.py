@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 from adapter_sweep.records import METRIC_HELP, ParamValue, StudyView, TrialView
 from adapter_sweep.report.checks import checks
@@ -71,7 +72,7 @@ def front_json(study: StudyView, found: Evidence | None = None) -> str:
         "search_space": {plain(key): plain(value) for key, value in study.search_space.items()},
         "front": [trial_document(trial) for trial in front(study)],
         "anchors": {plain(name): _numbers(metrics) for name, metrics in study.anchors.items()},
-        "confirmed": None if found is None else asdict(found),
+        "confirmed": None if found is None else _cleaned(asdict(found)),
         "hypervolume": _volume(study),
         "importance": {
             plain(key): {plain(k): v for k, v in shares.items()} for key, shares in study.importance.items()
@@ -81,6 +82,15 @@ def front_json(study: StudyView, found: Evidence | None = None) -> str:
         "mlflow_run_id": study.mlflow_run_id,
     }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _cleaned(value: Any) -> Any:
+    """Plain values whose texts are fit to be shown."""
+    if isinstance(value, Mapping):
+        return {plain(key) if isinstance(key, str) else key: _cleaned(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_cleaned(each) for each in value]
+    return plain(value) if isinstance(value, str) else value
 
 
 def _volume(study: StudyView) -> dict[str, object] | None:

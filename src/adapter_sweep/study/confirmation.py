@@ -52,9 +52,12 @@ def _confirmation(ledger: Ledger) -> Confirmation | None:
     kept = json.loads(file.read_text(encoding="utf-8"))
     view = ledger.view()
     own: Any = view.config["confirmed"]
-    names = {params_key(entry["params"]): entry for entry in own}
+    # An entry with a trial of the study's own tells more than another study's name for the same configuration.
+    names = {params_key(entry["params"]): entry for entry in sorted(own, key=lambda entry: entry["trial"] is not None)}
     ended = view.in_state(TrialState.COMPLETE, TrialState.FAILED, TrialState.REFUSED)
-    runs = tuple(_run(ledger, trial, names[params_key(_configuration(trial))]) for trial in ended)
+    runs = tuple(
+        _run(ledger, trial, entry) for trial in ended if (entry := names.get(params_key(_configuration(trial))))
+    )
     return Confirmation(
         metric=kept["metric"],
         labels=tuple(kept["labels"]),
@@ -67,15 +70,16 @@ def _confirmation(ledger: Ledger) -> Confirmation | None:
 def _run(ledger: Ledger, trial: TrialView, entry: Mapping[str, Any]) -> ConfirmedRun:
     file = ledger.trial_folder(trial.number) / PREDICTIONS_FILE
     complete = trial.state is TrialState.COMPLETE and file.is_file()
+    gone = trial.state is TrialState.COMPLETE and not complete
     return ConfirmedRun(
         configuration=entry["configuration"],
         trial=entry["trial"],
         params=_configuration(trial),
         seed=int(str(trial.params[SEED])),
-        state=trial.state,
-        metrics=trial.metrics if trial.state is TrialState.COMPLETE else {},
+        state=TrialState.FAILED if gone else trial.state,
+        metrics=trial.metrics if complete else {},
         predictions=tuple(json.loads(file.read_text(encoding="utf-8"))) if complete else (),
-        reason=trial.reason,
+        reason=f"its predictions are gone: {file}" if gone else trial.reason,
         mlflow_run_id=trial.mlflow_run_id,
     )
 

@@ -216,6 +216,10 @@ class Ledger:
         with self._locked():
             return self._recover()
 
+    def queued(self) -> list[dict[str, ParamValue]]:
+        """The parameters of the trials that are asked for next: those of interrupted ones."""
+        return [planned_params(trial) for trial in self._trials() if trial.state == OptunaState.WAITING]
+
     # -- facts beside the trials
 
     def latency(self, key: str) -> dict[str, float] | None:

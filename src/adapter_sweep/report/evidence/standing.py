@@ -9,13 +9,13 @@ import numpy.typing as npt
 from adapter_sweep.records import Direction
 from adapter_sweep.report.evidence.findings import Label
 from adapter_sweep.report.evidence.labels import compare_costs, front_probabilities, surely_higher
+from adapter_sweep.report.noise import noise_floor
 
-__all__ = ["Standing", "noise_floor", "standings"]
+__all__ = ["Standing", "standings"]
 
 Floats = npt.NDArray[np.float64]
 
 _CLAIMED = 0.95  # the least probability at which a finalist is said to be on the front
-_LATENCY = ("latency_ratio", "latency_p50_ms", "latency_p90_ms")
 
 
 @dataclass(frozen=True)
@@ -63,18 +63,6 @@ def standings(
         by = sorted(np.flatnonzero(beaten[:, one]).tolist(), key=lambda other: -scores[other])
         found.append(Standing(_label(probability, by), probability, tuple(by)) if known[one] else Standing(None, None))
     return found
-
-
-def noise_floor(costs: Mapping[str, float], key: str) -> float:
-    """How far apart two readings of a cost may be by chance, in its unit; 0 for one that is counted, not read.
-
-    The recorded floor is of the ratio to the backbone's time; in milliseconds, it is taken of the reading itself.
-    """
-    batch = "batch_" if key.startswith("batch_") else ""
-    if key.removeprefix("batch_") not in _LATENCY:
-        return 0.0
-    floor = costs.get(f"{batch}latency_noise_floor", 0.0)
-    return floor * costs.get(key, 0.0) if key.endswith("_ms") else floor
 
 
 def _by_costs(better: npt.NDArray[np.bool_]) -> Standing:

@@ -52,6 +52,12 @@ def group_headline(group: TaskGroup) -> str:
             f"One default is good enough everywhere, as far as this data can tell: {name} loses at most {at_worst}, "
             f"within one standard error on each of the {count} tasks{_cheapest(group, key)}."
         )
+    if group.cheapest is not None:
+        name = setting_name(group.studies[0], group.settings[group.cheapest])
+        return (
+            f"One default is good enough everywhere, as far as this data can tell: {name} is within one standard error "
+            f"of each task's own best on all {count} tasks, and loses at most {_largest(group, key)}."
+        )
     return (
         f"No one configuration does as well as each task's own best: {name} loses least at worst, {at_worst}, and is "
         f"within one standard error on {within} of {count} tasks."
@@ -63,13 +69,18 @@ def _cheapest(group: TaskGroup, key: str) -> str:
     if group.cheapest is None or group.cheapest == group.default:
         return ""
     setting = group.settings[group.cheapest]
-    worst = max(group.cheapest_regret, key=lambda regret: regret.loss)
     params = number("trainable_params", setting.trials[0][0].metrics.get("trainable_params"))
     costs = f" ({params} trainable parameters)" if params else ""
     return (
         f"; the cheapest that does, {setting_name(group.studies[0], setting)}{costs}, loses at most "
-        f"{loss_text(key, worst)}{_unit(key)}"
+        f"{_largest(group, key)}"
     )
+
+
+def _largest(group: TaskGroup, key: str) -> str:
+    """The most that any task loses by the cheapest default."""
+    worst = max(range(len(group.labels)), key=lambda task: group.cheapest_regret[task].loss)
+    return f"{loss_text(key, group.cheapest_regret[worst])}{_unit(key)} on {group.labels[worst]}"
 
 
 def group_details(group: TaskGroup, worths: Sequence[Worth]) -> list[str]:
