@@ -1,6 +1,7 @@
 import dataclasses
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -326,11 +327,14 @@ def test_no_more_than_free_memory_takes_by_the_largest_of_the_search_space(
 def test_a_bench_keeps_what_lies_below_for_all_its_trials(tiny_bert: Path) -> None:
     bench: Bench = toy_bench(tiny_bert)
     split = bench.encoded(bench.data.train, 16)
-    config = toy_config(tiny_bert)
-    below = bench.below(split, 1, config)
+    below = bench.below(split, 1)
     assert below is not None
-    assert bench.below(split, 1, toy_config(tiny_bert, train__batch_size=3)) is below
-    assert bench.below(split, 0, config) is None
+    assert bench.below(split, 1) is below
+    assert bench.below(split, 0) is None
+    others = replace(bench, config=toy_config(tiny_bert, train__batch_size=3, train__max_tokens_per_batch=64))
+    own = others.below(split, 1)
+    assert own is not None
+    assert torch.equal(own.states, below.states)  # whatever the trials' batches
     pooled = bench.pooled(split)
     assert pooled.shape == (len(split), 32)
     assert torch.equal(bench.pooled(split), pooled)

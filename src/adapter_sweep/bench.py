@@ -30,6 +30,10 @@ __all__ = ["Bench", "check_lengths", "open_backbone", "open_bench", "scoring_bou
 
 _SAMPLED = 500  # texts whose lengths stand for all
 
+# Bounds of the passes whose activations are kept. They are no trial's own: what is kept serves all of them, and its
+# rounding, which the batches decide, is to be the same whichever trial came first.
+_CAPTURED = {"cpu": {"batch_size": 32, "max_tokens": 4096}, "cuda": {"batch_size": 128, "max_tokens": 16384}}
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -82,13 +86,13 @@ class Bench:
 
         return encode
 
-    def below(self, split: Encoded, layer: int | None, config: SweepConfig) -> Stored | None:
+    def below(self, split: Encoded, layer: int | None) -> Stored | None:
         """A split's hidden states below the lowest trained layer, kept for all epochs and trials; see `Activations`."""
-        return self._activations.below(split, layer, **scoring_bounds(config, self.device))
+        return self._activations.below(split, layer, **_CAPTURED[self.device.type])
 
     def pooled(self, split: Encoded) -> Tensor:
         """The frozen backbone's pooled hidden states of every row, [rows, D] in the split's order."""
-        stored = self.below(split, None, self.config)
+        stored = self.below(split, None)
         if stored is None:
             raise AdapterSweepError("there is no room for the backbone's pooled hidden states; raise train.cache_gb")
         return stored.states
@@ -188,8 +192,8 @@ def open_bench(config: SweepConfig, *, threads: int | None = None) -> Bench:
     device = _device(config.train.device)
     threads = config.train.threads or threads or physical_cores()
     torch.set_num_threads(threads)
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")  # TensorFloat-32 for what is computed in float32
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # streams, events and new memory are the current device's
     data = load_task(config)
     precision = choose_precision(config.train.precision, device)
     backbone = open_backbone(config, precision.value)

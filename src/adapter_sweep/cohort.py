@@ -153,9 +153,7 @@ class _Trials:
         if not sound:
             return
         layer = self._trials[0].trial.layer
-        below, below_held_out = (
-            self._bench.below(split, layer, self._config) for split in (self._split, self._held_out)
-        )
+        below, below_held_out = (self._bench.below(split, layer) for split in (self._split, self._held_out))
 
         def on_step(place: int, progress: Progress) -> None:
             self._trials[sound[place]].watch.step(progress)

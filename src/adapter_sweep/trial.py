@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+import transformers
 
 from adapter_sweep.bench import Bench, check_lengths
 from adapter_sweep.config import SweepConfig
@@ -172,6 +173,7 @@ def architecture_key(config: SweepConfig, bench: Bench) -> str:
         "latency": config.latency.model_dump(),
         "device": bench.provenance()["device"],
         "torch": torch.__version__,
+        "transformers": transformers.__version__,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 

@@ -225,7 +225,7 @@ def _cached(cohort: "CohortVariant", *, kept: bool) -> Figures:
     capture = 0.0
     if kept:
         layer = cohort.models[0].lowest_trained_layer
-        _, capture, cohort.below = _timed(lambda: cohort.bench.below(cohort.split, layer, cohort.config))
+        _, capture, cohort.below = _timed(lambda: cohort.bench.below(cohort.split, layer))
         if cohort.below is None:
             raise SystemExit("nothing was kept")
     _, seconds, _ = _timed(cohort.train)

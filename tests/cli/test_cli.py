@@ -15,6 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from adapter_sweep import bench
+from adapter_sweep.engine.backbone import Precision
+from adapter_sweep.engine.choices import Choice
 from adapter_sweep.records import TrialState
 from adapter_sweep.study.ledger import Ledger, storage_url
 
@@ -243,6 +246,28 @@ def _mlflow_holds_what_the_ledger_holds(results: Path) -> None:
         assert run.info.status == "FINISHED"
         assert {key: run.data.params[key] for key in trial.params} == {k: str(v) for k, v in trial.params.items()}
         assert {name: run.data.metrics[name] for name in trial.metrics} == pytest.approx(dict(trial.metrics))
+
+
+def test_a_study_goes_on_with_what_auto_came_to(
+    cli: Cli, tiny_settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another measurement may come out otherwise, and its trials could not be compared."""
+    measured: list[Precision] = ["fp32", "bf16"]
+
+    def choose(wanted: str, device: object) -> Choice[Precision]:
+        return Choice(measured.pop(0), "measured now") if wanted == "auto" else Choice("fp32", f"asked for {wanted}")
+
+    monkeypatch.setattr(bench, "choose_precision", choose)
+    asked = [*tiny_settings, "train.precision=auto", "method.width=range(2,5)", "study.name=auto", "tracking=none"]
+    for count in (1, 2):
+        done = cli("run", *asked, f"study.n_trials={count}")
+        assert done.returncode == 0, done.stderr
+    assert measured == ["bf16"]
+    trials = read("auto", tmp_path / "results").view().trials
+    assert [trial.provenance["precision"] for trial in trials] == ["fp32", "fp32"]
+    done = cli("run", *asked, "study.n_trials=3", "train.precision=bf16")
+    assert done.returncode == 2
+    assert "train.precision: 'auto' -> 'bf16'" in done.stderr
 
 
 def test_depth_is_swept_and_each_trials_command_repeats_it(cli: Cli, tiny_settings: list[str], tmp_path: Path) -> None:

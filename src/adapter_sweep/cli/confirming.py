@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,11 +132,12 @@ class _Confirming:
             extra = sum(params not in points for params in ledger.queued())
             done, total = len(begun), len(begun) + extra + sum(point not in begun for point in points)
             capacity = find_capacity(settings, bench, total - done)
+            bench = replace(bench, threads=capacity.threads)
             before: Any = ledger.view().config.get("confirmed", [])
             ledger.set_facts(
                 config={**masked(values), "confirmed": self._entries(before)},
                 search_space=dict(self.view.search_space),
-                provenance={**bench.provenance(), "threads": str(capacity.threads)},
+                provenance=bench.provenance(),
                 n_trials=total,
             )
         examples, names = len(bench.held_out), ", ".join(finalist.configuration for finalist in self.chosen)

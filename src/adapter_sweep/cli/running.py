@@ -1,7 +1,7 @@
 """Running a study's trials, here or in worker processes, with everything shown and published beside them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -55,7 +55,6 @@ def run_work(work: Work, display: Display, publisher: Publisher, console: Consol
     if work.capacity.workers > 1 and work.total is not None:
         _in_workers(work, work.total, display, publisher)
         return []
-    bench = replace(work.bench, threads=work.capacity.threads)
     torch.set_num_threads(work.capacity.threads)
     publisher.study(active=True)
     if work.anchors is not None:
@@ -64,7 +63,7 @@ def run_work(work: Work, display: Display, publisher: Publisher, console: Consol
     with display.progress(work.done, work.done + 1 if work.total is None else work.total):
         return run_trials(
             work.ledger,
-            bench,
+            work.bench,
             work.values,
             work.total,
             display,

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from adapter_sweep.cli.printing import open_console, print_confirmed, print_fron
 from adapter_sweep.cli.publishing import Publisher
 from adapter_sweep.cli.reporting import report_study
 from adapter_sweep.cli.running import Work, run_work
+from adapter_sweep.config import SweepConfig, validate, with_params
 from adapter_sweep.config.compose import Composed
 from adapter_sweep.config.quoting import quoted
 from adapter_sweep.config.space import grid_points
-from adapter_sweep.errors import AdapterSweepError
+from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.records import TrialState
 from adapter_sweep.study.ledger import Ledger, storage_url
 
@@ -51,11 +53,13 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
     config = composed.config
     results_dir = Path(config.results_dir).expanduser()
     display = Display(console)
+    url = storage_url(config.study.storage, results_dir)
     with console.status("Loading the backbone and the data …"):
+        config = _as_begun(composed, name, url)
         bench = open_bench(config, threads=None if single else worker_threads(config))
         study: dict[str, Any] = {
             "name": name,
-            "url": storage_url(config.study.storage, results_dir),
+            "url": url,
             "results_dir": results_dir,
             "definition": definition(composed, bench, single=single),
             "objectives": config.objectives,
@@ -68,11 +72,12 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
         done = len(ledger.view().counted())
         total = done + 1 if single else _planned(composed)
         capacity = find_capacity(config, bench, 1 if single else total - done)
+        bench = replace(bench, threads=capacity.threads)
         if done < total:  # a finished study stays as it is
             ledger.set_facts(
                 config={"sweep": composed.sweep, **shareable(composed)},
                 search_space=dict(config.search_space),
-                provenance={**bench.provenance(), "threads": str(capacity.threads)},
+                provenance=bench.provenance(),
                 n_trials=total,
             )
     publisher = Publisher(ledger, results_dir, config.tracking.uri, config.tracking.enabled, console)
@@ -98,7 +103,28 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
         console.print(f"\nInterrupted. {kept}. What there is so far: adapter-sweep report {name}{_where(results_dir)}")
         publisher.interrupted()
         raise
-    _close(console, ledger, publisher, results_dir, study["url"], single=ran[0] if single else None)
+    _close(console, ledger, publisher, results_dir, url, single=ran[0] if single else None)
+
+
+def _as_begun(composed: Composed, name: str, url: str) -> SweepConfig:
+    """The settings, `auto` being what it came to when the study was begun: another measurement may come out otherwise.
+
+    A study that is to be begun, and one whose settings are given, has them as they are.
+    """
+    results_dir = Path(composed.config.results_dir).expanduser()
+    try:
+        facts = Ledger.read(name, url=url, results_dir=results_dir).view().provenance
+    except UserInputError:  # there is no such study yet; one that is not ours is told when it is opened
+        return composed.config
+    chosen = {
+        key: facts[fact]
+        for key, fact, now in (
+            ("train.precision", "precision", composed.config.train.precision),
+            ("backbone.attention", "attention", composed.config.backbone.attention),
+        )
+        if now == "auto" and fact in facts
+    }
+    return validate(with_params(composed.values, chosen))
 
 
 def _planned(composed: Composed) -> int:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from adapter_sweep.engine.backbone import Backbone, Precision
-from adapter_sweep.engine.batches import Batch, Encoded, collate, scoring_batches
+from adapter_sweep.engine.batches import Batch, Encoded, collate, moved, scoring_batches
 from adapter_sweep.engine.latency import training_step
 
 __all__ = ["Activations", "Stored", "resumed"]
@@ -58,10 +58,10 @@ class Stored:
         """
         rows = torch.tensor(batch.rows)
         if self.layer is None:
-            return self.states[rows.to(self.states.device)].to(device)
+            return moved(self.states[rows.to(self.states.device)], device)
         positions = torch.arange(batch.input_ids.shape[1]).expand(len(rows), -1)
         index = self.starts[rows].unsqueeze(1) + positions.minimum(self.lengths[rows].unsqueeze(1) - 1)
-        return self.states[index.to(self.states.device)].to(device)
+        return moved(self.states[index.to(self.states.device)], device)
 
 
 class Activations:

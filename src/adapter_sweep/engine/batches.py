@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Batch", "Encoded", "collate", "count_batches", "encode_texts", "epoch_batches", "scoring_batches"]
+__all__ = ["Batch", "Encoded", "collate", "count_batches", "encode_texts", "epoch_batches", "moved", "scoring_batches"]
 
 # About how many batches' worth of rows are sorted by length together: more saves padding, fewer mixes better.
 _POOL_BATCHES = 50
@@ -56,13 +56,15 @@ class Batch:
 
     def inputs(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
         """What a model computes on: ids, mask and token types, on the device."""
-        types = _moved(self.token_types, device) if self.token_types is not None else None
-        return _moved(self.input_ids, device), _moved(self.attention_mask, device), types
+        types = moved(self.token_types, device) if self.token_types is not None else None
+        return moved(self.input_ids, device), moved(self.attention_mask, device), types
 
 
-def _moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """On a GPU from pinned memory, so that the copy waits for nothing and nothing for it."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; to a GPU from pinned memory, so that the copy waits for nothing and nothing for it."""
+    if device.type != "cuda" or tensor.device.type == "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def encode_texts(

@@ -147,6 +147,8 @@ def _padded(adapter: BottleneckAdapter | None, like: BottleneckAdapter, width: i
         return zeros(width, d), zeros(width), zeros(d, width), zeros(d)
     missing = width - adapter.down.out_features
     down, up = adapter.down, adapter.up
+    if not missing:  # padding by nothing copies
+        return down.weight, down.bias, up.weight, up.bias
     return (
         functional.pad(down.weight, (0, 0, 0, missing)),
         functional.pad(down.bias, (0, missing)),

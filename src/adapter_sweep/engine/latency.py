@@ -156,9 +156,10 @@ def _time(forward: Callable[[], Tensor], device: torch.device) -> float:
     """Seconds of one call: CUDA events on a GPU, the monotonic clock elsewhere."""
     if device.type == "cuda":
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        start.record()
+        stream = torch.cuda.current_stream(device)  # which need not be the current device's
+        start.record(stream)
         forward()
-        end.record()
+        end.record(stream)
         end.synchronize()
         milliseconds: float = start.elapsed_time(end)
         return milliseconds / 1000

@@ -34,7 +34,10 @@ def score(
 def score_cohort(
     models: Sequence[AdaptedModel], split: Encoded, *, batch_size: int, max_tokens: int, below: Stored | None = None
 ) -> list[Scores]:
-    """Predict the class of every row of a split with each model; the bounds are of a pass, all models counted.
+    """Predict the class of every row of a split with each model.
+
+    On a CPU the bounds are of a pass, all models counted: a larger one leaves the processor's cache. On a GPU, which
+    more rows fill, they are of each model's part of it.
 
     Returns:
         Each model's scores; `seconds` is its equal share.
@@ -43,7 +46,8 @@ def score_cohort(
     cohort = Cohort(models)
     count = len(models)
     predictions = torch.full((count, len(split)), -1)
-    bounds = {"batch_size": max(1, batch_size // count), "max_tokens": max(1, max_tokens // count)}
+    shared = count if cohort.device.type == "cpu" else 1
+    bounds = {"batch_size": max(1, batch_size // shared), "max_tokens": max(1, max_tokens // shared)}
     for batch in scoring_batches(split, **bounds):
         with training_step():
             started = time.perf_counter()  # here: waiting for another process's reading is not scoring

@@ -1,4 +1,7 @@
-"""Training a cohort of adapted models: a plain loop, the same on every run of the same seeds."""
+"""Training a cohort of adapted models: a plain loop, on a CPU bit for bit the same on every run of the same seeds.
+
+On a GPU the sums of its kernels may be taken in another order each time.
+"""
 
 import logging
 import math
@@ -12,7 +15,7 @@ from torch.nn import functional
 
 from adapter_sweep.engine.activations import Stored
 from adapter_sweep.engine.adapters import AdaptedModel
-from adapter_sweep.engine.batches import Batch, Encoded, count_batches, epoch_batches
+from adapter_sweep.engine.batches import Batch, Encoded, count_batches, epoch_batches, moved
 from adapter_sweep.engine.cohort import Cohort
 from adapter_sweep.engine.guards import check_finite_loss
 from adapter_sweep.engine.latency import training_step
@@ -271,8 +274,9 @@ def _update(members: Sequence[_Member], batch: Batch, below: Stored | None) -> l
     """One pass and one update of each; their losses. Until the pass is over nothing is changed but gradients."""
     for member in members:
         member.optimizer.zero_grad()
-    logits = Cohort([member.model for member in members]).logits(batch, below)
-    labels = batch.labels.to(logits.device)
+    cohort = Cohort([member.model for member in members])
+    labels = moved(batch.labels, cohort.device)  # first: on a GPU the copy would wait for the whole pass
+    logits = cohort.logits(batch, below)
     # The sum's gradient of each member's parameters is that of its own loss: no parameter is in two.
     losses = torch.stack([functional.cross_entropy(own, labels) for own in logits])
     losses.sum().backward()  # type: ignore[no-untyped-call]
