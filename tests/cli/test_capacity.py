@@ -54,6 +54,9 @@ def test_memory_bounds_what_was_not_asked_for(bench: Bench, tiny_bert: Path, mon
     assert (found.workers, found.threads) == (3, 2)
     assert found.bound == "3.5 GB of memory are free, and a worker takes about 1.0 GB"
     assert find_capacity(config(tiny_bert, 8), bench, 100).workers == 8
+    for more in ({"method__layers": "top:1"}, {"search_space": {"method.layers": "choice(top:1,all)"}}):
+        cached = toy_config(tiny_bert, workers__count=None, train__threads=None, train__cache_gb=1, **more)
+        assert find_capacity(cached, bench, 100).workers == 1
     monkeypatch.setattr(capacity, "available_bytes", lambda _: 0)
     assert find_capacity(config(tiny_bert, None), bench, 100).workers == 1
 

@@ -7,6 +7,7 @@ import torch
 
 from adapter_sweep.bench import Bench
 from adapter_sweep.config import SweepConfig
+from adapter_sweep.config.schema import BottleneckMethod
 from adapter_sweep.engine.memory import available_bytes
 from adapter_sweep.provenance import physical_cores
 
@@ -38,8 +39,8 @@ def find_capacity(config: SweepConfig, bench: Bench, left: int) -> Capacity:
 
     Unless `workers.count` says how many, there is one for each GPU where training is on GPUs, else one for each
     physical core (or for each `train.threads` of them), and no more than the available memory takes. A worker is
-    estimated to need what this process took at most to load the same backbone and data, and the activations of one
-    training batch (`activation_bytes`).
+    estimated to need what this process took at most to load the same backbone and data, the activations of one
+    training batch (`activation_bytes`) of as many trials as train together, and `train.cache_gb` where it can be used.
     """
     devices = _devices(config, bench)
     cores = physical_cores()
@@ -50,7 +51,9 @@ def find_capacity(config: SweepConfig, bench: Bench, left: int) -> Capacity:
         count = len(devices)
     else:
         count = max(1, cores // (config.train.threads or 1))
-        count, bound = _within_memory(min(count, left), peak_bytes() + activation_bytes(config, bench))
+        together = config.train.cohort if isinstance(config.train.cohort, int) else 1
+        each = peak_bytes() + together * activation_bytes(config, bench) + _cache_bytes(config)
+        count, bound = _within_memory(min(count, left), each)
     count = max(1, min(count, left))
     chosen = tuple(devices[i % len(devices)] for i in range(count))
     return Capacity(chosen, config.train.threads or max(1, cores // count), bound)
@@ -83,6 +86,13 @@ def peak_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _cache_bytes(config: SweepConfig) -> int:
+    """What a worker may hold of activations below the adapters: nothing where every trial trains the lowest layer."""
+    whole = isinstance(config.method, BottleneckMethod) and config.method.layers == "all"
+    searched = not {"method", "method.layers"}.isdisjoint(config.search_space)
+    return 0 if whole and not searched else int(config.train.cache_gb * 1e9)
 
 
 def _within_memory(count: int, each: int) -> tuple[int, str | None]:
