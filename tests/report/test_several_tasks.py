@@ -134,7 +134,7 @@ def test_the_direct_answer_is_as_strong_as_the_data() -> None:
     )
     same = grouped(make_task("movies", (0.9, 0.8, 0.8, 0.8)), make_task("tweets", (0.9, 0.7, 0.7, 0.7)))
     assert group_headline(same).startswith(
-        "One default is good enough everywhere: placement post_attention, width 8 is"
+        "One default is good enough everywhere: placement post_attention, width 8 scores no lower than"
     )
 
 

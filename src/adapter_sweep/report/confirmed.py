@@ -17,33 +17,33 @@ _SHOWN = 12  # anchors, or finalists of a kind, named in one sentence at most
 def confirmed_rows(study: StudyView, found: Evidence) -> Rows:
     """The finalists, cheapest first, then the anchors, then the finalists without a score.
 
-    Columns: who; the swept parameters by short key; the test score with its 95 % interval; its standard deviation over
-    seeds; how many seeds; the costs; the probability of being on the front; where it stands.
+    Columns: who; the swept parameters by short key; the test score with its 95 % interval; where it stands; the
+    probability of being on the front; the costs; the score's standard deviation over seeds; how many seeds.
     """
     names = short_keys(study)
     extra = {key for each in found.finalists for key in each.params} - set(names)
     names |= {key: one_line(key, 60) for key in sorted(extra)}
     costs = _costs(study, found)
-    headers = ["trial", *names.values(), _score_name(found), "seed sd", "seeds"]
-    headers += [metric_name(key) for key in costs] + ["P(on the front)", "standing"]
+    headers = ["trial", *names.values(), _score_name(found), "standing", "P(on the front)"]
+    headers += [metric_name(key) for key in costs] + ["seed sd", "seeds"]
     blank = [""] * len(names)
     cells = [
         (
             one_line(each.configuration, 80),
             *(param(each.params[key]) if key in each.params else "" for key in names),
             _interval(each.score),
+            "not comparable: a cost was not measured" if each.label is None else each.label.value,
+            "" if each.front_probability is None else _probability(each.front_probability),
+            *(number(key, each.metrics.get(key)) for key in costs),
             "" if each.seed_sd is None else f"{each.seed_sd:.3f}",
             _seeds(each),
-            *(number(key, each.metrics.get(key)) for key in costs),
-            "" if each.front_probability is None else _probability(each.front_probability),
-            "not comparable: a cost was not measured" if each.label is None else each.label.value,
         )
         for each in found.finalists
     ]
     rest = [""] * (len(costs) + 3)
-    cells += [(one_line(each.name, 60), *blank, _interval(each.score), *rest, "anchor") for each in found.anchors]
+    cells += [(one_line(each.name, 60), *blank, _interval(each.score), "anchor", *rest) for each in found.anchors]
     cells += [
-        (one_line(name, 80), *blank, "", *rest, f"no score: {one_line(why, 120)}") for name, why in found.lost.items()
+        (one_line(name, 80), *blank, "", f"no score: {one_line(why, 120)}", *rest) for name, why in found.lost.items()
     ]
     words = {names[key] for each in found.finalists for key, value in each.params.items() if isinstance(value, str)}
     words |= {"trial", "standing"}

@@ -56,7 +56,7 @@ def _best(group: TaskGroup) -> Section:
     key = primary_objective(first)
     tested = any(score is not None for score in group.tested)
     cells = []
-    for task, study in enumerate(group.studies):
+    for task in range(len(group.studies)):
         setting, test = group.settings[group.best[task]], group.tested[task]
         trial = setting.trials[task][0]
         cells.append(
@@ -68,13 +68,12 @@ def _best(group: TaskGroup) -> Section:
                 *([_tested(key, test)] if tested else []),
                 number("trainable_params", trial.metrics.get("trainable_params")),
                 ratio_text(trial),
-                one_line(study.name, 60),
             )
         )
     headers = ["task", "trial", *names.values(), "validation", *(["test"] if tested else [])]
-    headers += ["trainable parameters", "latency ratio", "study"]
+    headers += ["trainable parameters", "latency ratio"]
     words = {name for key, name in names.items() if any(isinstance(s.params.get(key), str) for s in group.settings)}
-    numeric = tuple(name not in {"task", "study", *words} for name in headers)
+    numeric = tuple(name not in {"task", *words} for name in headers)
     notes = ["Chosen on validation among the configurations that every task has completed; ± is one standard error."]
     return Section("The best configuration of each task", tuple(notes), Rows(tuple(headers), tuple(cells), numeric))
 

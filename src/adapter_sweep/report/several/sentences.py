@@ -45,7 +45,7 @@ def group_headline(group: TaskGroup) -> str:
         )
     within = judged.count(False)
     if group.default_regret[worst].loss <= 0:
-        answer = f"{name} is as good as each task's own best on all {count} tasks"
+        answer = f"{name} scores no lower than each task's own best on any of the {count} tasks"
         return f"One default is good enough everywhere: {answer}{_cheapest(group, key)}."
     if within == count:
         return (
