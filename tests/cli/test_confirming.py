@@ -147,7 +147,7 @@ def test_mlflow_shows_them_under_the_study_and_the_report_tells_of_them(
 
 def test_of_several_studies_each_best_is_tried_on_all(cli: Cli, searched: None, tiny_settings: list[str]) -> None:
     here = Path.cwd()
-    done = cli("run", *tiny_settings, *SPACE, *ONE, "study.n_trials=2", "study.name=other", "task.split_seed=1")
+    done = cli("run", *tiny_settings, *SPACE, *ONE, "study.n_trials=2", "study.seed=1", "study.name=other")
     assert done.returncode == 0, done.stderr
     done = cli("confirm", "toy", "other", "confirm.seeds=1", "confirm.finalists=1", *ONE, "tracking=none")
     assert done.returncode == 0, done.stderr
@@ -166,7 +166,8 @@ def test_studies_of_other_spaces_are_confirmed_each_for_itself(
     assert done.returncode == 0, done.stderr
     done = cli("confirm", "toy", "other", "confirm.seeds=1", "confirm.finalists=1", *ONE, "tracking=none")
     assert done.returncode == 0, done.stderr
-    assert "toy: the best of other is not tried here, as they differ in search_space" in done.stdout
+    assert "toy: the best of other is not tried here, as they differ in " in done.stdout
+    assert "search_space.train.epochs" in done.stdout
     for name in ("toy", "other"):
         (run,) = confirmation(Path.cwd(), name).runs
         assert run.trial is not None
@@ -179,7 +180,7 @@ def test_a_run_whose_predictions_are_gone_costs_no_report(cli: Cli, searched: No
     done = cli("report", "toy", "tracking=none")
     assert done.returncode == 0, done.stderr
     lost = [run for run in confirmation(tmp_path).runs if run.state is TrialState.FAILED]
-    assert [run.reason for run in lost] == [f"its predictions are gone: {files[0].relative_to(tmp_path)}"]
+    assert [run.reason for run in lost] == [f"its predictions are gone: {files[0]}"]
 
 
 def test_two_workers_confirm(cli: Cli, searched: None, tmp_path: Path) -> None:

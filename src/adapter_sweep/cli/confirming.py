@@ -88,7 +88,12 @@ def _differing(study: StudyView, other: StudyView) -> list[str]:
         return {**{key: view.config[key] for key in ("backbone", "method")}, "train": train, "search_space": space}
 
     mine, theirs = told(study), told(other)
-    return [key for key, value in mine.items() if value != theirs[key]]
+    return [
+        f"{section}.{key}"
+        for section in mine
+        for key in {**mine[section], **theirs[section]}
+        if mine[section].get(key) != theirs[section].get(key)
+    ]
 
 
 def _refuse_other_settings(composed: Composed) -> None:
