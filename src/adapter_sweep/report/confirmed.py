@@ -128,7 +128,7 @@ def _outdone(found: Evidence, ship: Finalist) -> list[str]:
     names = [
         each.configuration
         for each in found.finalists[: found.finalists.index(ship)]
-        if _beyond(found, each) is not None and each.trial is not None
+        if _beyond(found, each) is not None and each.trial is not None and each.label is not Label.DOMINATED
     ]
     if not names:
         return []
