@@ -182,6 +182,38 @@ def test_a_run_whose_predictions_are_gone_costs_no_report(cli: Cli, searched: No
     lost = [run for run in confirmation(tmp_path).runs if run.state is TrialState.FAILED]
     assert [run.reason for run in lost] == [f"its predictions are gone: {files[0]}"]
 
+    done = cli("confirm", "toy", *CONFIRM, *ONE, "tracking=none")  # which trains it again, and once
+    assert done.returncode == 0, done.stderr
+    again = confirmation(tmp_path).runs
+    assert [run.state for run in again] == [TrialState.COMPLETE] * 4
+    assert len({(run.configuration, run.seed) for run in again}) == 4
+    assert "5 of 5 runs are done" in cli("confirm", "toy", *CONFIRM, *ONE, "tracking=none").stdout
+
+
+def test_damaged_files_of_a_confirmation_are_told_and_mended(cli: Cli, searched: None, tmp_path: Path) -> None:
+    assert cli("confirm", "toy", *CONFIRM, *ONE, "tracking=none").returncode == 0
+    first = confirmation(tmp_path)
+    folder = tmp_path / "results" / "toy.confirmed"
+    (folder / "anchors.json").write_text("{")
+    done = cli("best", "toy")
+    assert done.returncode == 0, done.stderr
+    assert read(tmp_path).confirmation is None
+    assert cli("confirm", "toy", *CONFIRM, *ONE, "tracking=none").returncode == 0
+    assert confirmation(tmp_path) == first
+
+
+def test_finalists_are_no_study_to_choose_from(cli: Cli, searched: None, tiny_settings: list[str]) -> None:
+    assert cli("confirm", "toy", *CONFIRM, *ONE, "tracking=none").returncode == 0
+    for command in (["confirm", "toy.confirmed", *ONE], ["best", "toy.confirmed"], ["report", "toy.confirmed"]):
+        done = cli(*command)
+        assert done.returncode == 2
+        assert done.stderr.strip() == (
+            "error: study 'toy.confirmed' holds another one's finalists, and is told with it: name 'toy'"
+        )
+    done = cli("run", *tiny_settings, *SPACE, "study.name=mine.confirmed")
+    assert done.returncode == 2
+    assert "a name that ends in .confirmed" in done.stderr
+
 
 def test_two_workers_confirm(cli: Cli, searched: None, tmp_path: Path) -> None:
     done = cli("confirm", "toy", *CONFIRM, "workers.count=2", "tracking=none")

@@ -17,6 +17,7 @@ from adapter_sweep.report import (
     evidence,
 )
 from adapter_sweep.report.confirmed import to_ship
+from adapter_sweep.report.scores import outdone_trials
 
 LABELS = [0, 1] * 200
 GOOD = [range(0, 40), range(2, 42), range(1, 43)]
@@ -181,3 +182,23 @@ def test_best_says_what_the_report_says_where_nothing_is_worth_shipping_or_known
     study = study_of({"0": POOR}, seeds=1)
     notes = [text for label, text in choice_lines(study, choose(study, Budget())) if label == "Note"]
     assert notes[0].startswith("it was confirmed on one seed only")
+
+
+def test_within_a_budget_one_that_a_reference_point_outdoes_is_chosen_where_all_are() -> None:
+    study = study_of({"0": POOR, "1": GOOD}, anchors={"head-only probe": guesses(LABELS, range(60))})
+    assert [o.trial.number for o in choose(study, Budget()).fitting] == [1]
+    choice = choose(study, Budget(max_params=5e4))
+    assert choice.recommended is not None
+    assert (choice.recommended.trial.number, choice.recommended.score.source) == (0, "test")
+    assert (choice.confirmed_misses, choice.outdone) == (0, 0)
+    notes = [text for label, text in choice_lines(study, choice) if label == "Note"]
+    assert notes == [
+        "“head-only probe” scores 0.850: no confirmed trial that fits is as good, so none is worth shipping"
+    ]
+
+
+def test_two_seeds_tell_little_of_their_spread() -> None:
+    unstable = [range(0, 40), range(0, 120)]  # .90 and .70: the mean of other seeds may well be above .85
+    anchors = {"head-only probe": guesses(LABELS, range(60))}
+    assert outdone_trials(study_of({"0": unstable}, anchors=anchors, seeds=2)) == frozenset()
+    assert outdone_trials(study_of({"0": POOR}, anchors=anchors)) == {0}

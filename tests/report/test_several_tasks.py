@@ -165,3 +165,29 @@ def test_losses_in_words() -> None:
     assert loss_text("accuracy", Regret(-0.0001, 0.02)) == "0.0 ± 2.0"
     assert loss_text("accuracy", Regret(-0.02, None)) == "-2.0"
     assert loss_text("train_loss", Regret(0.0123, None)) == "0.0123"
+
+
+def test_what_was_tried_in_one_configuration_only_is_worth_nothing_known() -> None:
+    def task(name: str) -> StudyView:
+        trials = tuple(
+            make_trial(i, 0.6 + 0.1 * i, 10 + i, 1.0, swept={"train.lr": 0.001 * (i + 1), "method.width": 8 * (i + 1)})
+            for i in range(3)
+        )
+        space = {"train.lr": "interval(0.001, 0.003)", "method.width": "range(8, 25)"}
+        return replace(make_task(name, ()), trials=trials, search_space=space)
+
+    group = grouped(task("a"), task("b"))
+    assert worths(group) == []
+    assert "Too few configurations were tried on all tasks to tell what lr and width may be worth alone." in (
+        group_details(group, [])
+    )
+
+
+def test_a_default_is_set_beside_what_trains_no_adapter() -> None:
+    weak, strong = {"head-only probe": {"accuracy": 0.5}}, {"head-only probe": {"accuracy": 0.80}}
+    movies, tweets = (0.80, 0.81, 0.80, 0.80), (0.70, 0.70, 0.70, 0.71)
+    group = grouped(make_task("movies", movies, anchors=strong), make_task("tweets", tweets, anchors=weak))
+    assert (
+        "No gain of that default beyond one standard error over what trains no adapter is shown on movies "
+        "(head-only probe 0.800, default 0.800 ± 0.020)."
+    ) in group_details(group, worths(group))

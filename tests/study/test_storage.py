@@ -1,9 +1,11 @@
+import contextlib
 import sqlite3
 from pathlib import Path
 
 import pytest
 
 from adapter_sweep.errors import AdapterSweepError, UserInputError
+from adapter_sweep.study.ledger import Ledger
 from adapter_sweep.study.storage import locks_folder, open_storage, sqlite_file, storage_url
 
 
@@ -71,3 +73,14 @@ def test_results_that_cannot_be_written_are_named(tmp_path: Path) -> None:
         open_storage(storage_url(None, tmp_path / "file"), tmp_path / "file")
     with pytest.raises(AdapterSweepError, match="cannot be written: Not a directory"):
         open_storage(storage_url(None, tmp_path / "file" / "x"), tmp_path / "file" / "x")
+
+
+def test_reading_writes_nothing_into_another_program_s_database(tmp_path: Path) -> None:
+    file = tmp_path / "optuna.db"
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        database.execute("CREATE TABLE mine (x)")
+        database.commit()
+    before = file.read_bytes()
+    with pytest.raises(UserInputError, match="holds no study"):
+        Ledger.read("any", url=storage_url(None, tmp_path), results_dir=tmp_path)
+    assert file.read_bytes() == before

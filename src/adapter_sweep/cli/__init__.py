@@ -82,10 +82,13 @@ def confirm(arguments: StudiesAndOverrides, config_dir: ConfigDir = None) -> Non
     """Train a study's finalists on fresh seeds and score them on the test split; of several, each one's best on all."""
     studies, overrides = _studies_and_overrides("confirm", arguments)
     composed = _compose(overrides, config_dir)
+    from adapter_sweep.cli.selecting import select_finalists
+
+    selection = select_finalists(studies, composed)
     _prepare_workers(composed.config)
     from adapter_sweep.cli.confirming import run_confirm
 
-    run_confirm(studies, composed)
+    run_confirm(selection, composed)
 
 
 @app.command()

@@ -1,6 +1,5 @@
 """`confirm`: a study's finalists, trained on fresh seeds and scored once on the test split."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,96 +15,34 @@ from adapter_sweep.cli.printing import open_console, print_confirmed
 from adapter_sweep.cli.publishing import Publisher
 from adapter_sweep.cli.reporting import report_study
 from adapter_sweep.cli.running import Work, run_work
+from adapter_sweep.cli.selecting import Selection
 from adapter_sweep.config import IntRange, parse_dimension, validate
 from adapter_sweep.config.compose import Composed
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.records import ParamValue, StudyView, TrialState
-from adapter_sweep.report.finalists import Finalist, best_of, finalists, fresh_seeds
+from adapter_sweep.report.finalists import Finalist, fresh_seeds
 from adapter_sweep.report.scores import SEEDS
-from adapter_sweep.study.confirmation import SEED, confirming_study, read_study, write_anchors
+from adapter_sweep.study.confirmation import SEED, confirming_study, lost_runs, write_anchors
 from adapter_sweep.study.grid import params_key
 from adapter_sweep.study.ledger import Ledger, storage_url
 
 __all__ = ["run_confirm"]
 
 _OF_THE_STUDY = ("backbone", "task", "method", "train", "latency", "objectives", "search_space")
-_NOT_COMPARED = ("seed", "data_seed")  # they are given fresh ones
-_ALLOWED = (
-    "confirm",
-    "workers",
-    "tracking",
-    "results_dir",
-    "study.storage",
-    *(f"train.{key}" for key in EFFORT if key != "score_epochs"),
-)
 
 
-def run_confirm(names: Sequence[str], composed: Composed) -> None:
-    """Confirm the finalists of studies; of several studies, each one's best is tried on all of them.
+def run_confirm(selection: Selection, composed: Composed) -> None:
+    """Confirm the finalists of studies.
 
     Raises:
-        UserInputError: a study is not there, has no finalists, or the command sets what the study has set.
+        UserInputError: the backbone, the data or the device are not those of the study.
         AdapterSweepError: the store cannot be used, or no finalist could be scored.
     """
-    _refuse_other_settings(composed)
     console = open_console()
     results_dir = Path(composed.config.results_dir).expanduser()
     url = storage_url(composed.config.study.storage, results_dir)
-    views: list[StudyView] = []
-    problems: list[str] = []
-    for name in dict.fromkeys(names):
-        try:
-            views.append(read_study(name, url=url, results_dir=results_dir))
-        except UserInputError as error:
-            problems += error.problems
-    chosen = {view.name: finalists(view, composed.config.confirm.finalists) for view in views}
-    problems += [f"study {name!r} has no finalists: no trial is complete" for name, own in chosen.items() if not own]
-    problems += [
-        f"study {view.name!r} holds single trials; only what adapter-sweep run has searched can be confirmed"
-        for view in views
-        if not view.search_space
-    ]
-    if problems:
-        raise UserInputError(*dict.fromkeys(problems))
-    for view, other in itertools.permutations(views, 2):
-        if differing := _differing(view, other):
-            console.print(
-                f"{view.name}: the best of {other.name} is not tried here, as they differ in {', '.join(differing)}"
-            )
-        elif best := best_of(other, view, chosen[view.name]):
-            chosen[view.name].append(best)
-    for view in views:
-        _Confirming(view, chosen[view.name], composed, url, results_dir, console).run()
-
-
-def _differing(study: StudyView, other: StudyView) -> list[str]:
-    """What keeps one study's configurations from being tried in another: their names are not the whole of them."""
-
-    def told(view: StudyView) -> dict[str, Any]:
-        own: Any = view.config["train"]
-        train = {key: value for key, value in own.items() if key not in (*EFFORT, *_NOT_COMPARED)}
-        space = {key: "".join(text.split()) for key, text in view.search_space.items()}
-        return {**{key: view.config[key] for key in ("backbone", "method")}, "train": train, "search_space": space}
-
-    mine, theirs = told(study), told(other)
-    return [
-        f"{section}.{key}"
-        for section in mine
-        for key in {**mine[section], **theirs[section]}
-        if mine[section].get(key) != theirs[section].get(key)
-    ]
-
-
-def _refuse_other_settings(composed: Composed) -> None:
-    given = [text.partition("=")[0].lstrip("+~") for text in composed.overrides] + list(composed.ranges)
-    wrong = [key for key in given if not any(key == one or key.startswith(f"{one}.") for one in _ALLOWED)]
-    if wrong:
-        raise UserInputError(
-            *(
-                f"{key}: finalists are trained as their study trained them; allowed here: {', '.join(_ALLOWED)}"
-                for key in wrong
-            )
-        )
+    for view in selection.studies:
+        _Confirming(view, selection.finalists[view.name], composed, url, results_dir, console).run()
 
 
 @dataclass
@@ -134,7 +71,12 @@ class _Confirming:
             ledger.recover()
             begun = [trial.params for trial in ledger.view().counted()]
             # What an interrupted command has queued comes first, and may not be asked for now.
-            extra = sum(params not in points for params in ledger.queued())
+            waiting = ledger.queued()
+            for params in lost_runs(ledger):
+                if params not in waiting:
+                    ledger.queue(params)
+                    waiting.append(params)
+            extra = sum(params not in points or params in begun for params in waiting)
             done, total = len(begun), len(begun) + extra + sum(point not in begun for point in points)
             capacity = find_capacity(settings, bench, total - done)
             bench = replace(bench, threads=capacity.threads)
@@ -148,12 +90,12 @@ class _Confirming:
         examples, names = len(bench.held_out), ", ".join(finalist.configuration for finalist in self.chosen)
         console.print(
             f"Confirming  {self.view.name}: configurations {names} on {len(seeds)} fresh seeds, "
-            f"{examples} test examples; {done} of {total} runs are done"
+            f"{examples} test examples; {done} of {total} runs are done, those of earlier commands included"
         )
         publisher = Publisher(
             ledger, self.results_dir, config.tracking.uri, config.tracking.enabled, console, confirms=parent
         )
-        display = Display(console)
+        display = Display(console, what="run")  # whose numbers are no trial's of the study
 
         def anchors() -> None:
             write_anchors(ledger, bench.held_out.labels, settings.task.metric, bench.anchor_predictions())

@@ -33,8 +33,15 @@ class Display:
     each epoch and each end.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, what: str = "trial") -> None:
+        """Name what is shown.
+
+        Args:
+            console: where.
+            what: the word for what is numbered.
+        """
         self._console = console
+        self._what = what
         self._live: Progress | None = None
         self._study_bar = TaskID(0)
         self._running: dict[int, _Running] = {}
@@ -104,15 +111,15 @@ class Display:
         values = _short(params)
         bar = None
         if self._live:
-            bar = self._live.add_task(f"trial {number}", total=1, text=values)
+            bar = self._live.add_task(f"{self._what} {number}", total=1, text=values)
             self._fit()
         else:
-            self._console.print(f"trial {number}: {values}")
+            self._console.print(f"{self._what} {number}: {values}")
         self._running[number] = _Running(time.monotonic(), bar)
 
     def stage(self, number: int, text: str) -> None:
         """What is being done."""
-        self._update(number, description=f"trial {number} {text}")
+        self._update(number, description=f"{self._what} {number} {text}")
 
     def step(self, number: int, progress: StepProgress) -> None:
         """A training step ended."""
@@ -122,7 +129,7 @@ class Display:
         trial.fraction = progress.step / progress.steps
         self._update(
             number,
-            description=f"trial {number} training",
+            description=f"{self._what} {number} training",
             total=progress.steps,
             completed=progress.step,
             text=f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.3f}{trial.accuracy}",
@@ -134,14 +141,16 @@ class Display:
         if number in self._running:
             self._running[number].accuracy = f"  accuracy {accuracy:.3f}"
         if not self._live:
-            self._console.print(f"trial {number}: epoch {epoch}/{epochs}  loss {loss:.3f}  accuracy {accuracy:.3f}")
+            self._console.print(
+                f"{self._what} {number}: epoch {epoch}/{epochs}  loss {loss:.3f}  accuracy {accuracy:.3f}"
+            )
 
     def end(self, trial: TrialView) -> None:
         """A trial ended."""
         self._done += 1
         self._ended += 1
         running = self._running.pop(trial.number, None)
-        line = f"trial {trial.number:>3}  {_short(trial.params)}  {_result(trial)}"
+        line = f"{self._what} {trial.number:>3}  {_short(trial.params)}  {_result(trial)}"
         if running is not None:
             line += f"  ({time.monotonic() - running.began:.0f} s)"
         if not self._live:

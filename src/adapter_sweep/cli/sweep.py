@@ -57,6 +57,13 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
     with console.status("Loading the backbone and the data …"):
         config = _as_begun(composed, name, url)
         bench = open_bench(config, threads=None if single else worker_threads(config))
+        asked = composed.config
+        changed = {
+            "precision": config.train.precision != asked.train.precision,
+            "attention": config.backbone.attention != asked.backbone.attention,
+        }
+        begun = {key: "as the study was begun" for key, was_auto in changed.items() if was_auto}
+        bench = replace(bench, reasons={**bench.reasons, **begun})
         study: dict[str, Any] = {
             "name": name,
             "url": url,

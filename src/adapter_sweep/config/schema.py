@@ -219,6 +219,13 @@ class StudyConfig(_Section):
     storage: str | None
     tasks: list[str] | None = Field(None, min_length=1)
 
+    @field_validator("name")
+    @classmethod
+    def _not_a_confirmation(cls, name: str | None) -> str | None:
+        if name is not None and name.endswith(".confirmed"):
+            raise ValueError("a name that ends in .confirmed is that of another study's finalists")
+        return name
+
     @field_validator("tasks")
     @classmethod
     def _each_once(cls, tasks: list[str] | None) -> list[str] | None:

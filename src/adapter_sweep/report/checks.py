@@ -101,7 +101,9 @@ def _differences(study: StudyView) -> Check:
         # Equal scores make no claim that chance could undo.
         close += 0 < high.metrics[primary] - low.metrics[primary] < max(known)
     if not close:
-        sentence = f"Neighbours on the front differ in {metric_name(primary)} by a standard error or more."
+        sentence = (
+            f"Neighbours on the front differ in {metric_name(primary)} by a standard error or more, or not at all."
+        )
         return Check(name, Verdict.PASSED, sentence)
     return Check(
         name,

@@ -65,7 +65,7 @@ class Choice:
         unmeasured: complete trials left out because a number that counts was not measured.
         unconfirmed: complete trials left out because only others were confirmed on the test split.
         confirmed_misses: confirmed trials left out because none of them fits the budget, so that validation counts.
-        outdone: confirmed trials left out because a reference point scores higher beyond chance.
+        outdone: confirmed trials that fit and are left out because a reference point scores higher beyond chance.
         fitting: those of the options that fit the budget.
         best: the fitting option with the highest score, the cheapest of equals; None where none fits.
         recommended: `best`, or the cheapest fitting option within one standard error of it that is dearer on nothing.
@@ -109,23 +109,20 @@ def choose(study: StudyView, budget: Budget) -> Choice:
     unmeasured = len(study.in_state(TrialState.COMPLETE)) - len(complete)
     tested, outdone = confirmed_scores(study), outdone_trials(study)
     confirmed = tuple(Option(trial, tested[trial.number]) for trial in complete if trial.number in tested)
-    worth_it = tuple(option for option in confirmed if option.trial.number not in outdone)
-    outdone_options = len(confirmed) - len(worth_it) if worth_it else 0
-    confirmed = worth_it or confirmed
     searched = tuple(Option(trial, validation_score(study, trial)) for trial in complete)
     fit = tuple(o for o in confirmed if _fits(o, limits, primary))
+    left_out = 0
     if confirmed and (fit or not any(_fits(o, limits, primary) for o in searched)):
-        options, misses = confirmed, 0
-        unconfirmed = len(searched) - len(confirmed) - outdone_options
+        options, unconfirmed, misses = confirmed, len(searched) - len(confirmed), 0
+        if worth_it := tuple(option for option in fit if option.trial.number not in outdone):
+            left_out, fit = len(fit) - len(worth_it), worth_it
     else:
-        options, unconfirmed, misses, outdone_options = searched, 0, len(confirmed) + outdone_options, 0
+        options, unconfirmed, misses = searched, 0, len(confirmed)
         fit = tuple(o for o in searched if _fits(o, limits, primary))
     sign = 1 if study.objectives.get(primary, "maximize") == "maximize" else -1
     if not fit:
         nearest = tuple((limit, _nearest(options, limit, limits, primary)) for limit in limits if options)
-        return Choice(
-            limits, primary, costs, options, unmeasured, unconfirmed, misses, outdone_options, nearest=nearest
-        )
+        return Choice(limits, primary, costs, options, unmeasured, unconfirmed, misses, left_out, nearest=nearest)
     best = min(fit, key=lambda o: (-sign * o.score.value, *_prices(o, costs), o.trial.number))
     chosen = _recommend(fit, best, costs, sign)
     line = _front(options, costs[0], sign)
@@ -137,7 +134,7 @@ def choose(study: StudyView, budget: Budget) -> Choice:
         unmeasured,
         unconfirmed,
         misses,
-        outdone_options,
+        left_out,
         fit,
         best,
         chosen,

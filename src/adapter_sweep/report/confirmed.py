@@ -7,6 +7,7 @@ from adapter_sweep.report.choosing import Budget, choose
 from adapter_sweep.report.evidence import Difference, Estimate, Evidence, Finalist, Label
 from adapter_sweep.report.front import cost_objective
 from adapter_sweep.report.rows import Rows
+from adapter_sweep.report.scores import outdone_trials
 from adapter_sweep.report.wording import costs_text, describe, metric_name, number, one_line, param, short_keys
 
 __all__ = ["confirmed_rows", "confirmed_sentences", "to_ship"]
@@ -96,7 +97,7 @@ def confirmed_sentences(study: StudyView, found: Evidence) -> tuple[str, ...]:
             f"{ship.score.low:.3f} to {ship.score.high:.3f}; {_count(len(ship.seeds), 'fresh seed')}, "
             f"{_count(found.rows, 'test row')}){_paid(study, ship)}."
         )
-        sentences += [_why_it(study, found, best, ship), *_outdone(found, ship), *_guests(study, found, ship)]
+        sentences += [_why_it(study, found, best, ship), *_outdone(study, found, ship), *_guests(study, found, ship)]
     sentences += [*_standing(found), *_anchors(found, ship), *_lost(found)]
     if found.seeds_known:
         sentences.append(
@@ -121,14 +122,15 @@ def _why_it(study: StudyView, found: Evidence, best: Finalist, ship: Finalist) -
     return "It has the best score; no finalist within one standard error is cheaper without being dearer elsewhere."
 
 
-def _outdone(found: Evidence, ship: Finalist) -> list[str]:
+def _outdone(study: StudyView, found: Evidence, ship: Finalist) -> list[str]:
     """Cheaper finalists that were passed over, as what trains no adapter is better."""
-    if _beyond(found, ship) is not None:
+    outdone = outdone_trials(study)
+    if ship.trial in outdone:
         return []
     names = [
         each.configuration
         for each in found.finalists[: found.finalists.index(ship)]
-        if _beyond(found, each) is not None and each.trial is not None and each.label is not Label.DOMINATED
+        if each.trial in outdone and each.label is not Label.DOMINATED
     ]
     if not names:
         return []

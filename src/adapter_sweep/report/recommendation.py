@@ -148,8 +148,11 @@ def _notes(study: StudyView, choice: Choice, chosen: Option) -> list[str]:
         error = chosen.score.error
         if error is not None and sign * (chosen.score.value - value) <= error:
             shown = f"“{one_line(name, 60)}” scores {number(choice.primary, value)}"
-            if outdone and value > chosen.score.value:
-                notes.append(f"{shown}: no confirmed trial is as good, so none is worth shipping")
+            if outdone and sign * (value - chosen.score.value) > 0:
+                fitting = " that fits" if choice.limits else ""
+                notes.append(f"{shown}: no confirmed trial{fitting} is as good, so none is worth shipping")
+            elif sign * (value - chosen.score.value) > 0:
+                notes.append(f"{shown}, which is better than the trial does")
             else:
                 notes.append(f"{shown}: the trial is no more than one standard error beyond it")
     if choice.unmeasured:

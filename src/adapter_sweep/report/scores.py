@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from adapter_sweep.records import Confirmation, ConfirmedRun, ParamValue, StudyView, TrialState, TrialView
 from adapter_sweep.report.front import primary_objective
-from adapter_sweep.report.intervals import Z_95, standard_error
+from adapter_sweep.report.intervals import standard_error
 from adapter_sweep.report.wording import number
 
 if TYPE_CHECKING:
@@ -115,9 +115,11 @@ def paired_difference(
 
 
 def outdone_trials(study: StudyView) -> frozenset[int]:
-    """The confirmed trials that a reference point outdoes by more than 1.96 standard errors of the difference.
+    """The confirmed trials that a reference point outdoes beyond chance: by a t test of 5 %, two-sided.
 
-    Differences are paired by example. A trial of one seed is none of them: another seed may have done better.
+    Differences are paired by example. Few seeds tell little of their spread, so the degrees of freedom are those of
+    B. L. Welch, *The generalization of "Student's" problem*, Biometrika 1947, over examples and seeds. A trial of one
+    seed is none of them: another seed may have done better.
     """
     confirmation, anchors = study.confirmation, anchor_scores(study)
     if confirmation is None or not confirmed_scores(study):
@@ -130,8 +132,8 @@ def outdone_trials(study: StudyView) -> frozenset[int]:
         left_out = _mean_left_out(confirmation, [run.predictions for run in runs])
         for name, score in anchors.items():
             beside = _leave_one_out(confirmation, confirmation.anchors[name])
-            error = math.hypot(_jackknife(left_out - beside), _seed_error(values))
-            if score - statistics.fmean(values) > Z_95 * error:
+            parts = _jackknife(left_out - beside), _seed_error(values)
+            if score - statistics.fmean(values) > _reach(parts, (len(left_out) - 1, len(values) - 1)):
                 found.add(trial)
     return frozenset(found)
 
@@ -207,6 +209,17 @@ def _mean(confirmation: Confirmation, runs: Sequence[ConfirmedRun]) -> Score:
 
 def _seed_error(values: Sequence[float]) -> float:
     return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+
+
+def _reach(errors: tuple[float, float], degrees: tuple[int, int]) -> float:
+    """How far a sum of two independent errors reaches to either side, in 95 of 100 cases."""
+    from scipy.special import stdtrit
+
+    error = math.hypot(*errors)
+    if not error:
+        return 0.0
+    each = sum(part**4 / free for part, free in zip(errors, degrees, strict=True) if free)
+    return float(stdtrit(error**4 / each, 0.975)) * error
 
 
 def _jackknife(left_out: "Values") -> float:

@@ -1,6 +1,7 @@
 """Finalists on the test split: a study of their own beside the one they come from."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,12 @@ from adapter_sweep.records import Confirmation, ConfirmedRun, ParamValue, StudyV
 from adapter_sweep.study.grid import params_key
 from adapter_sweep.study.ledger import PREDICTIONS_FILE, Ledger
 
-__all__ = ["CONFIRMED", "SEED", "confirming_study", "read_study", "write_anchors"]
+__all__ = ["CONFIRMED", "SEED", "confirming_study", "lost_runs", "read_study", "write_anchors"]
 
 CONFIRMED = ".confirmed"  # what a study's name is followed by in that of its finalists'
 SEED = "train.seed"
 _ANCHORS_FILE = "anchors.json"
+_log = logging.getLogger(__name__)
 
 
 def confirming_study(name: str) -> str:
@@ -34,54 +36,87 @@ def read_study(name: str, *, url: str, results_dir: Path) -> StudyView:
     """A study as it stands, with its confirmation where it has one; makes no file.
 
     Raises:
-        UserInputError: there is no such study.
+        UserInputError: there is no such study, or it holds another one's finalists.
         AdapterSweepError: the database cannot be used.
     """
     view = Ledger.read(name, url=url, results_dir=results_dir).view()
+    if "confirmed" in view.config:
+        raise UserInputError(
+            f"study {name!r} holds another one's finalists, and is told with it: name {name.removesuffix(CONFIRMED)!r}"
+        )
     try:
         ledger = Ledger.read(confirming_study(name), url=url, results_dir=results_dir)
     except UserInputError:
         return view
-    return replace(view, confirmation=_confirmation(ledger))
+    return replace(view, confirmation=_confirmation(ledger, name))
 
 
-def _confirmation(ledger: Ledger) -> Confirmation | None:
-    file = ledger.folder / _ANCHORS_FILE
-    if not file.is_file():  # begun, and interrupted before anything was scored
+def lost_runs(ledger: Ledger) -> list[dict[str, ParamValue]]:
+    """The parameters of finalists' runs that are complete and whose predictions are gone: nothing is known of them."""
+    complete = ledger.view().in_state(TrialState.COMPLETE)
+    known = {params_key(trial.params) for trial in complete if _predictions(ledger, trial) is not None}
+    lost = {params_key(trial.params): dict(trial.params) for trial in complete if params_key(trial.params) not in known}
+    return list(lost.values())
+
+
+def _confirmation(ledger: Ledger, name: str) -> Confirmation | None:
+    file, view = ledger.folder / _ANCHORS_FILE, ledger.view()
+    kept = _read(file)
+    if kept is None:
+        if view.in_state(TrialState.COMPLETE):  # else begun, and interrupted before anything was scored
+            _log.warning(
+                "%s is missing or damaged, so the finalists of %s are left out; adapter-sweep confirm %s mends it",
+                *(file, name, name),
+            )
         return None
-    kept = json.loads(file.read_text(encoding="utf-8"))
-    view = ledger.view()
     own: Any = view.config["confirmed"]
     # An entry with a trial of the study's own tells more than another study's name for the same configuration.
     names = {params_key(entry["params"]): entry for entry in sorted(own, key=lambda entry: entry["trial"] is not None)}
     ended = view.in_state(TrialState.COMPLETE, TrialState.FAILED, TrialState.REFUSED)
-    runs = tuple(
-        _run(ledger, trial, entry) for trial in ended if (entry := names.get(params_key(_configuration(trial))))
-    )
+    found = [_run(ledger, trial, entry) for trial in ended if (entry := names.get(params_key(_configuration(trial))))]
+    scored = {(run.configuration, run.seed) for run in found if run.state is TrialState.COMPLETE}
+    # A run that was done again stands for the one that was lost.
+    runs = tuple(r for r in found if r.state is TrialState.COMPLETE or (r.configuration, r.seed) not in scored)
     return Confirmation(
         metric=kept["metric"],
         labels=tuple(kept["labels"]),
         seeds=tuple(sorted({run.seed for run in runs})),
         runs=runs,
-        anchors={name: tuple(found) for name, found in kept["anchors"].items()},
+        anchors={anchor: tuple(found) for anchor, found in kept["anchors"].items()},
     )
 
 
 def _run(ledger: Ledger, trial: TrialView, entry: Mapping[str, Any]) -> ConfirmedRun:
-    file = ledger.trial_folder(trial.number) / PREDICTIONS_FILE
-    complete = trial.state is TrialState.COMPLETE and file.is_file()
-    gone = trial.state is TrialState.COMPLETE and not complete
+    predictions = _predictions(ledger, trial) if trial.state is TrialState.COMPLETE else ()
+    gone = predictions is None
     return ConfirmedRun(
         configuration=entry["configuration"],
         trial=entry["trial"],
         params=_configuration(trial),
         seed=int(str(trial.params[SEED])),
         state=TrialState.FAILED if gone else trial.state,
-        metrics=trial.metrics if complete else {},
-        predictions=tuple(json.loads(file.read_text(encoding="utf-8"))) if complete else (),
-        reason=f"its predictions are gone: {file}" if gone else trial.reason,
+        metrics=trial.metrics if predictions else {},
+        predictions=predictions or (),
+        reason=f"its predictions are gone: {_predictions_file(ledger, trial)}" if gone else trial.reason,
         mlflow_run_id=trial.mlflow_run_id,
     )
+
+
+def _predictions(ledger: Ledger, trial: TrialView) -> tuple[int, ...] | None:
+    kept = _read(_predictions_file(ledger, trial))
+    return tuple(kept) if kept else None
+
+
+def _predictions_file(ledger: Ledger, trial: TrialView) -> Path:
+    return ledger.trial_folder(trial.number) / PREDICTIONS_FILE
+
+
+def _read(file: Path) -> Any:
+    """What a file holds; None where it is missing or damaged."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _configuration(trial: TrialView) -> dict[str, ParamValue]:

@@ -22,7 +22,14 @@ from adapter_sweep.study.facts import PREFIX, differences, facts_of, planned_par
 from adapter_sweep.study.grid import first_left, grid_points_in_order
 from adapter_sweep.study.samplers import make_sampler, suggest
 from adapter_sweep.study.slots import Slot, is_abandoned
-from adapter_sweep.study.storage import ledger_errors, locks_folder, open_storage, sqlite_file, storage_url
+from adapter_sweep.study.storage import (
+    holds_studies,
+    ledger_errors,
+    locks_folder,
+    open_storage,
+    sqlite_file,
+    storage_url,
+)
 
 __all__ = ["CURVES_FILE", "PREDICTIONS_FILE", "Ledger", "open_storage", "storage_url"]
 
@@ -114,6 +121,8 @@ class Ledger:
         file = sqlite_file(url)
         if file is not None and not file.exists():
             raise UserInputError(f"{file.parent} holds no study; start one with: adapter-sweep run")
+        if file is not None and not holds_studies(file):  # opening would make Optuna's tables in it
+            raise UserInputError(f"{file} holds no study: it is empty, or another program's")
         storage = open_storage(url, results_dir)
         with ledger_errors(f"study {name!r} cannot be read"):
             names = optuna.get_all_study_names(storage)
@@ -219,6 +228,10 @@ class Ledger:
     def queued(self) -> list[dict[str, ParamValue]]:
         """The parameters of the trials that are asked for next: those of interrupted ones."""
         return [planned_params(trial) for trial in self._trials() if trial.state == OptunaState.WAITING]
+
+    def queue(self, params: Mapping[str, ParamValue]) -> None:
+        """Have a trial of these parameters asked for next, whatever there is."""
+        self._enqueue(params)
 
     # -- facts beside the trials
 
@@ -360,7 +373,8 @@ class Ledger:
 
     def _trials(self) -> list[FrozenTrial]:
         """By number, which is each one's position; not to be changed."""
-        return self._study.get_trials(deepcopy=False)
+        with ledger_errors(f"study {self.name!r} cannot be read"):
+            return self._study.get_trials(deepcopy=False)
 
     @functools.cached_property
     def _objectives(self) -> dict[str, Direction]:
@@ -372,7 +386,8 @@ class Ledger:
 
     def _attrs(self) -> dict[str, Any]:
         """The study's attributes as the database has them; Optuna's own property copies every one of them again."""
-        attrs: dict[str, Any] = self._study._storage.get_study_user_attrs(self._study._study_id)
+        with ledger_errors(f"study {self.name!r} cannot be read"):
+            attrs: dict[str, Any] = self._study._storage.get_study_user_attrs(self._study._study_id)
         return attrs
 
     def _set(self, name: str, value: object) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 
-__all__ = ["ledger_errors", "locks_folder", "open_storage", "sqlite_file", "storage_url"]
+__all__ = ["holds_studies", "ledger_errors", "locks_folder", "open_storage", "sqlite_file", "storage_url"]
 
 
 def storage_url(storage: str | None, results_dir: Path) -> str:
@@ -27,6 +28,18 @@ def sqlite_file(url: str) -> Path | None:
     database = parsed.database or ""
     named = parsed.get_backend_name() == "sqlite" and database and not database.startswith((":memory:", "file:"))
     return Path(database).absolute() if named else None
+
+
+def holds_studies(file: Path) -> bool:
+    """Whether a file is a database with Optuna's tables; True as well where that cannot be found out."""
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
+        ) as database:
+            found = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'studies'").fetchone()
+    except sqlite3.Error:  # no database at all, say: who opens it tells
+        return True
+    return found is not None
 
 
 def locks_folder(url: str, results_dir: Path) -> Path:

@@ -106,6 +106,8 @@ def _regret(group: TaskGroup) -> Section:
         f"“one default” is the shared configuration whose largest loss is the smallest, on validation: "
         f"{setting_name(group.studies[0], group.settings[group.default])}.",
     ]
+    if not sources:
+        notes.insert(0, "All tasks have one and the same best configuration: there is nothing to lose.")
     if group.cheapest is not None:
         notes.append(
             "“cheapest default” has the fewest parameters of those that lose no more than one standard error on any "

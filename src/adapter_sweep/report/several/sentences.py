@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from adapter_sweep.records import StudyView
 from adapter_sweep.report.front import primary_objective
-from adapter_sweep.report.scores import score_words, unpaired_error
+from adapter_sweep.report.scores import anchor_scores, confirmed_score, score_words, unpaired_error
 from adapter_sweep.report.several.overlay import Overlay, Standing
 from adapter_sweep.report.several.tasks import Regret, Setting, TaskGroup
 from adapter_sweep.report.several.worth import Worth
-from adapter_sweep.report.wording import describe, metric_name, number, short_keys
+from adapter_sweep.report.wording import describe, metric_name, number, one_line, short_keys
 
 __all__ = ["group_details", "group_headline", "loss_text", "overlay_details", "overlay_headline", "setting_name"]
 
@@ -87,6 +87,7 @@ def group_details(group: TaskGroup, worths: Sequence[Worth]) -> list[str]:
     """What to know beside it: what matters where, the dearest transfer, and how far the numbers go."""
     key = primary_objective(group.studies[0])
     details = [sentence for worth in worths if (sentence := _worth_sentence(group, worth, key))]
+    details += [*_untold(group, worths), *_beside_anchors(group, key)]
     count = len(group.labels)
     pairs = [(taken, task) for taken in range(count) for task in range(count) if taken != task]
     taken, task = max(pairs, key=lambda pair: group.regret[pair[0]][pair[1]].loss)
@@ -115,6 +116,40 @@ def group_details(group: TaskGroup, worths: Sequence[Worth]) -> list[str]:
             f"{some} are measured on the validation split that also chose the best, which makes them rather too large."
         )
     return details
+
+
+def _untold(group: TaskGroup, worths: Sequence[Worth]) -> list[str]:
+    """The hyperparameters of which too little was tried to tell one's doing from another's."""
+    told, names = {worth.key for worth in worths}, short_keys(group.studies[0])
+    varied = [
+        names.get(key, key)
+        for key in dict.fromkeys(key for setting in group.settings for key in setting.params)
+        if key not in told and len({setting.params.get(key) for setting in group.settings}) > 1
+    ]
+    if not varied:
+        return []
+    return [f"Too few configurations were tried on all tasks to tell what {_and(varied)} may be worth alone."]
+
+
+def _beside_anchors(group: TaskGroup, key: str) -> list[str]:
+    """The tasks on which the default is not shown to be better than what trains no adapter."""
+    setting = group.settings[group.default if group.cheapest is None else group.cheapest]
+    sign = 1 if group.studies[0].objectives.get(key, "maximize") == "maximize" else -1
+    named = []
+    for task, (label, study) in enumerate(zip(group.labels, group.studies, strict=True)):
+        tested = confirmed_score(study, setting.params)
+        score = tested or setting.scores[task]
+        known = anchor_scores(study) if tested else {n: m[key] for n, m in study.anchors.items() if key in m}
+        if not known:
+            continue
+        best = max(known, key=lambda name: sign * known[name])
+        if sign * (score.value - known[best]) <= (score.error or 0.0):
+            named.append(
+                f"{label} ({one_line(best, 40)} {number(key, known[best])}, default {score_words(key, score)})"
+            )
+    if not named:
+        return []
+    return [f"No gain of that default beyond one standard error over what trains no adapter is shown on {_and(named)}."]
 
 
 def overlay_headline(laid: Overlay, *, same_data: bool) -> str:

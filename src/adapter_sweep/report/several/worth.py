@@ -42,13 +42,14 @@ def worths(group: TaskGroup) -> list[Worth]:
 
     For each value, the best score that any configuration with it reaches: what the value costs where the others are
     free. Many numbers are put together in three ranges of as many configurations each, so that none has more tries
-    than another; words with more than eight values are left out.
+    than another; words with more than eight values are left out. So is a hyperparameter one of whose values was tried
+    in one configuration only: what that loses may be another hyperparameter's doing.
     """
     sign = 1 if group.studies[0].objectives.get(primary_objective(group.studies[0]), "maximize") == "maximize" else -1
     found = []
     for key in dict.fromkeys(key for setting in group.settings for key in setting.params):
         values = _values(key, [setting for setting in group.settings if key in setting.params])
-        if len(values) > 1:
+        if len(values) > 1 and all(len(tried) > 1 for _, tried in values):
             found.append(_worth(group, key, values, sign))
     return found
 
