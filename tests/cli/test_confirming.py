@@ -176,6 +176,7 @@ def test_studies_of_other_spaces_are_confirmed_each_for_itself(
 def test_a_run_whose_predictions_are_gone_costs_no_report(cli: Cli, searched: None, tmp_path: Path) -> None:
     assert cli("confirm", "toy", *CONFIRM, *ONE, "tracking=none").returncode == 0
     files = sorted((tmp_path / "results" / "toy.confirmed").rglob("predictions.json"))
+    kept = files[0].read_text()
     files[0].unlink()
     done = cli("report", "toy", "tracking=none")
     assert done.returncode == 0, done.stderr
@@ -188,6 +189,8 @@ def test_a_run_whose_predictions_are_gone_costs_no_report(cli: Cli, searched: No
     assert [run.state for run in again] == [TrialState.COMPLETE] * 4
     assert len({(run.configuration, run.seed) for run in again}) == 4
     assert "5 of 5 runs are done" in cli("confirm", "toy", *CONFIRM, *ONE, "tracking=none").stdout
+    files[0].write_text(kept)  # found again: no seed counts twice
+    assert len(confirmation(tmp_path).runs) == 4
 
 
 def test_damaged_files_of_a_confirmation_are_told_and_mended(cli: Cli, searched: None, tmp_path: Path) -> None:

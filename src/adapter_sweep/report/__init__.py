@@ -5,7 +5,8 @@ from adapter_sweep.report.choosing import Budget, Choice, choose
 from adapter_sweep.report.confirmed import confirmed_rows, confirmed_sentences
 from adapter_sweep.report.evidence import Evidence, evidence
 from adapter_sweep.report.front import front
-from adapter_sweep.report.recommendation import choice_json, choice_lines, nothing_fits
+from adapter_sweep.report.recommendation import choice_lines, nothing_fits
+from adapter_sweep.report.recommendation_json import choice_json
 from adapter_sweep.report.rows import Rows, front_rows
 from adapter_sweep.report.write import ReportPaths, write_report
 

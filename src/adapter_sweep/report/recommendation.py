@@ -1,13 +1,11 @@
-"""A choice in words for the terminal, and as JSON for scripts."""
+"""A choice in words for the terminal."""
 
-import json
 import math
 
 from adapter_sweep.records import StudyView
 from adapter_sweep.report.answer import less_of
 from adapter_sweep.report.choosing import Choice, Limit, Option, noise_between
 from adapter_sweep.report.scores import Score, anchor_scores, outdone_trials, score_words
-from adapter_sweep.report.tables import trial_document
 from adapter_sweep.report.wording import (
     command,
     describe,
@@ -20,14 +18,12 @@ from adapter_sweep.report.wording import (
     short_keys,
 )
 
-__all__ = ["RULE", "choice_json", "choice_lines", "nothing_fits"]
+__all__ = ["RULE", "choice_lines", "nothing_fits", "option_name"]
 
 RULE = (
     "the best score within the budget, or the cheapest trial within one standard error of it that is dearer on none "
     "of the costs named here; latencies within the noise floor of each other are alike"
 )
-
-_TOLD = ("trial", "params", "metrics", "overrides", "command", "weights_path", "mlflow_run_id")
 
 
 def choice_lines(study: StudyView, choice: Choice) -> list[tuple[str, str]]:
@@ -59,27 +55,6 @@ def nothing_fits(study: StudyView, choice: Choice) -> str:
     count = len(choice.options)
     first = f"none of the {count:,} trials{_tested(choice)} fits the budget ({_limits(choice)}). What comes nearest:"
     return "\n".join([first, *(_nearest(study, choice, limit, option) for limit, option in choice.nearest)])
-
-
-def choice_json(study: StudyView, choice: Choice) -> str:
-    """The choice as strict JSON; `recommended` is null where nothing fits."""
-    chosen = choice.recommended
-    document = {
-        "study": plain(study.name),
-        "budget": {_option(limit): limit.value for limit in choice.limits},
-        "rule": RULE,
-        "metric": choice.primary,
-        "split": choice.options[0].score.source if choice.options else None,
-        "considered": len(choice.options),
-        "fitting": len(choice.fitting),
-        "recommended": _document(choice, chosen, None),
-        "best_within_budget": _document(choice, choice.best, chosen),
-        "next_cheaper": _document(choice, choice.cheaper, chosen),
-        "next_dearer": _document(choice, choice.dearer, chosen),
-        "knee": _document(choice, choice.knee, chosen),
-        "nearest": {_option(limit): _document(choice, option, None) for limit, option in choice.nearest},
-    }
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _who(study: StudyView, option: Option) -> str:
@@ -236,7 +211,7 @@ def _end(choice: Choice, way: str) -> str:
 
 def _nearest(study: StudyView, choice: Choice, limit: Limit, option: Option) -> str:
     others = [other for other in choice.limits if other != limit]
-    start = f"  --{_option(limit)} {_bound(limit)}:"
+    start = f"  --{option_name(limit)} {_bound(limit)}:"
     value = option.score.value if limit.key == choice.primary else option.trial.metrics.get(limit.key)
     words = score_words(limit.key, option.score) if limit.key == choice.primary else number(limit.key, value)
     nearest = f"{_who(study, option)} has {words}"
@@ -260,7 +235,7 @@ def _bound(limit: Limit) -> str:
     return f"{limit.value:,.0f}" if is_count(limit.key) else f"{limit.value:g}"
 
 
-def _option(limit: Limit) -> str:
+def option_name(limit: Limit) -> str:
     """The command's option that set a limit."""
     names = {"trainable_params": "max-params", "latency_ratio": "max-latency-ratio"}
     return names.get(limit.key, "min-accuracy")
@@ -272,37 +247,6 @@ def _tested(choice: Choice) -> str:
 
 def _is_share(key: str) -> bool:
     return key in ("accuracy", "macro_f1")
-
-
-def _document(choice: Choice, option: Option | None, beside: Option | None) -> dict[str, object] | None:
-    """An option as JSON; with what it gains and costs beside another one, where there is one."""
-    if option is None:
-        return None
-    score = option.score
-    document: dict[str, object] = {
-        **{key: value for key, value in trial_document(option.trial).items() if key in _TOLD},
-        "score": {
-            "value": score.value,
-            "standard_error": score.error,
-            "split": score.source,
-            "seeds": score.seeds,
-            "examples": score.examples,
-        },
-    }
-    if beside is None or beside is option:
-        return document
-    return document | {
-        "beside_recommended": {
-            choice.primary: score.value - beside.score.value,
-            **{key: option.trial.metrics[key] - beside.trial.metrics[key] for key in choice.costs},
-        },
-        "alike_within_noise": [
-            key
-            for key in choice.costs
-            if abs(option.trial.metrics[key] - beside.trial.metrics[key])
-            <= noise_between(key, option.trial, beside.trial)
-        ],
-    }
 
 
 def _plural(word: str, count: int) -> str:

@@ -62,7 +62,7 @@ def lost_runs(ledger: Ledger) -> list[dict[str, ParamValue]]:
 def _confirmation(ledger: Ledger, name: str) -> Confirmation | None:
     file, view = ledger.folder / _ANCHORS_FILE, ledger.view()
     kept = _read(file)
-    if kept is None:
+    if not isinstance(kept, dict):
         if view.in_state(TrialState.COMPLETE):  # else begun, and interrupted before anything was scored
             _log.warning(
                 "%s is missing or damaged, so the finalists of %s are left out; adapter-sweep confirm %s mends it",
@@ -74,9 +74,12 @@ def _confirmation(ledger: Ledger, name: str) -> Confirmation | None:
     names = {params_key(entry["params"]): entry for entry in sorted(own, key=lambda entry: entry["trial"] is not None)}
     ended = view.in_state(TrialState.COMPLETE, TrialState.FAILED, TrialState.REFUSED)
     found = [_run(ledger, trial, entry) for trial in ended if (entry := names.get(params_key(_configuration(trial))))]
-    scored = {(run.configuration, run.seed) for run in found if run.state is TrialState.COMPLETE}
-    # A run that was done again stands for the one that was lost.
-    runs = tuple(r for r in found if r.state is TrialState.COMPLETE or (r.configuration, r.seed) not in scored)
+    once: dict[tuple[str, int], ConfirmedRun] = {}
+    for run in found:  # one that was done again stands for the one that was lost, and no seed counts twice
+        known = once.setdefault((run.configuration, run.seed), run)
+        if known.state is not TrialState.COMPLETE:
+            once[run.configuration, run.seed] = run
+    runs = tuple(once.values())
     return Confirmation(
         metric=kept["metric"],
         labels=tuple(kept["labels"]),
