@@ -294,7 +294,7 @@ def test_a_scorer_that_leaves_out_a_row_is_caught(
     def careless(*args: Any, **options: Any) -> list[Scores]:
         (scores,) = score_cohort(*args, **options)
         rest = scores.predictions[1:]
-        return [Scores(rest if breakage == "dropped" else (-1, *rest), scores.seconds)]
+        return [Scores(rest if breakage == "dropped" else (None, *rest), scores.seconds)]
 
     monkeypatch.setattr(cohort_module, "score_cohort", careless)
     with pytest.raises(GuardError, match="15 of the validation split's 16 examples were scored"):

@@ -44,7 +44,7 @@ class _Classifier(nn.Module):
 
     def forward(self, input_ids: Any, attention_mask: Any, labels: Any = None) -> dict[str, Any]:
         if self.adapted is not None:
-            logits = self.adapted(input_ids, attention_mask)
+            logits = self.adapted({"input_ids": input_ids, "attention_mask": attention_mask})
         else:
             hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
             logits = self.head(pool(hidden, attention_mask, "mean"))

@@ -87,10 +87,10 @@ def some_split(rows: int = 40, classes: int = 3, seed: int = 0) -> Encoded:
     return Encoded(ids, tuple(row[0] % classes for row in ids), 0)
 
 
-def tokens(rows: int = 4, length: int = 7, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def tokens(rows: int = 4, length: int = 7, seed: int = 0) -> dict[str, torch.Tensor]:
     """Random ids and a mask with padding on the right, [rows, length]."""
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(5, VOCABULARY, (rows, length), generator=generator)
     mask = torch.ones_like(ids)
     mask[0, length - 2 :] = 0
-    return ids, mask
+    return {"input_ids": ids, "attention_mask": mask}

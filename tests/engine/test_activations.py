@@ -136,7 +136,7 @@ def test_pooled_states_are_the_backbones(family: str, folder: Path) -> None:
     model = AdaptedModel(backbone, HeadSpec(), 3, seed=0)
     with torch.no_grad():
         for batch in scoring_batches(split, batch_size=5, max_tokens=999):
-            whole = backbone.encode(*batch.inputs(CPU))
+            whole = backbone.encode(batch.inputs)
             torch.testing.assert_close(below.of(batch, CPU), whole, rtol=1e-5, atol=1e-5)
             logits = Cohort([model, model]).logits(batch, below)
             torch.testing.assert_close(logits, model.head(whole).expand(2, -1, -1), rtol=1e-5, atol=1e-5)

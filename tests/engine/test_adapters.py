@@ -31,13 +31,13 @@ def bert_base() -> Layout:
     [(64, "both", 2_379_264), (64, "post_ffn", 1_189_632), (8, "both", 313_536), (256, "both", 9_461_760)],
 )
 def test_bert_base_counts(bert_base: Layout, width: int, placement: str, expected: int) -> None:
-    count = count_params(bert_base, BottleneckSpec(width, placement, layer_norms="none"), num_classes=2)
+    count = count_params(bert_base, BottleneckSpec(width, placement, layer_norms="none"), outputs=2)
     assert (count.adapters, count.layer_norms, count.head) == (expected, 0, 2 * 768 + 2)
 
 
 @pytest.mark.parametrize(("layer_norms", "expected"), [("none", 0), ("adapted_layers", 36_864), ("all", 38_400)])
 def test_bert_base_layer_norms(bert_base: Layout, layer_norms: str, expected: int) -> None:
-    count = count_params(bert_base, BottleneckSpec(64, layer_norms=layer_norms), num_classes=2)  # type: ignore[arg-type]
+    count = count_params(bert_base, BottleneckSpec(64, layer_norms=layer_norms), outputs=2)  # type: ignore[arg-type]
     assert count.layer_norms == expected
 
 
@@ -72,7 +72,7 @@ def test_only_the_chosen_layers_hold_adapters_and_trained_norms(
 
 
 def test_bert_base_counts_by_depth(bert_base: Layout) -> None:
-    count = count_params(bert_base, BottleneckSpec(64, layers="top:3"), num_classes=2)
+    count = count_params(bert_base, BottleneckSpec(64, layers="top:3"), outputs=2)
     assert (count.adapters, count.layer_norms) == (2_379_264 // 4, 36_864 // 4)
 
 
@@ -83,14 +83,14 @@ def test_a_head_alone_is_a_linear_layer_on_the_frozen_backbone(family: str) -> N
     assert count_params(backbone.layout, HeadSpec(), 3) == model.count_params() == ParamCount(0, 0, (HIDDEN + 1) * 3)
     assert set(dict(model.named_parameters())) == {"head.weight", "head.bias"}
     inputs = tokens()
-    assert torch.equal(model(*inputs), model.head(backbone.encode(*inputs)))
+    assert torch.equal(model(inputs), model.head(backbone.encode(inputs)))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_reach_every_trained_parameter_and_nothing_frozen(family: str) -> None:
     backbone = tiny_backbone(family)
     model = AdaptedModel(backbone, BottleneckSpec(4, "both", init_std=0.1, layer_norms="all"), 3, seed=0)
-    model(*tokens()).logsumexp(dim=-1).sum().backward()
+    model(tokens()).logsumexp(dim=-1).sum().backward()
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.parameters())
     assert all(p.grad is None and not p.requires_grad for p in backbone.model.parameters())
 
@@ -98,18 +98,18 @@ def test_gradients_reach_every_trained_parameter_and_nothing_frozen(family: str)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_start_is_near_the_identity_and_exact_where_up_is_zero(family: str) -> None:
     backbone = tiny_backbone(family)
-    ids, mask = tokens()
+    inputs = tokens()
     with torch.no_grad():
-        frozen = backbone.encode(ids, mask)
+        frozen = backbone.encode(inputs)
         model = AdaptedModel(backbone, BottleneckSpec(8), 2, seed=0)
         near = model.head.weight.new_tensor(0)
         with model.attached():
-            near = backbone.encode(ids, mask)
+            near = backbone.encode(inputs)
         assert 0 < float((near - frozen).norm() / frozen.norm()) < 0.02
         for adapter in model.adapters.values():
             adapter.up.weight.zero_()  # type: ignore[union-attr,operator]
         with model.attached():
-            assert torch.equal(backbone.encode(ids, mask), frozen)
+            assert torch.equal(backbone.encode(inputs), frozen)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -117,11 +117,11 @@ def test_the_backbone_is_left_as_it_was_found(family: str) -> None:
     backbone = tiny_backbone(family)
     names = [name for name, _ in backbone.model.named_modules()]
     modules = [id(module) for module in backbone.model.modules()]
-    ids, mask = tokens()
+    inputs = tokens()
     with torch.no_grad():
-        before = backbone.encode(ids, mask)
-        AdaptedModel(backbone, BottleneckSpec(8, init_std=0.5, layer_norms="all"), 2, seed=0)(ids, mask)
-        assert torch.equal(backbone.encode(ids, mask), before)
+        before = backbone.encode(inputs)
+        AdaptedModel(backbone, BottleneckSpec(8, init_std=0.5, layer_norms="all"), 2, seed=0)(inputs)
+        assert torch.equal(backbone.encode(inputs), before)
     assert [name for name, _ in backbone.model.named_modules()] == names
     assert [id(module) for module in backbone.model.modules()] == modules
     assert not any(module._forward_hooks for module in backbone.model.modules())
@@ -132,7 +132,7 @@ def test_the_backbone_is_left_as_it_was_found_after_an_error() -> None:
     model = AdaptedModel(backbone, BottleneckSpec(8, layer_norms="all"), 2, seed=0)
     modules = [id(module) for module in backbone.model.modules()]
     with pytest.raises(IndexError):
-        model(torch.tensor([[10**6]]), torch.tensor([[1]]))
+        model({"input_ids": torch.tensor([[10**6]]), "attention_mask": torch.tensor([[1]])})
     assert [id(module) for module in backbone.model.modules()] == modules
     assert not any(module._forward_hooks for module in backbone.model.modules())
 
@@ -140,11 +140,11 @@ def test_the_backbone_is_left_as_it_was_found_after_an_error() -> None:
 def test_two_models_on_one_backbone_do_not_disturb_each_other() -> None:
     backbone = tiny_backbone()
     one, other = (AdaptedModel(backbone, BottleneckSpec(8, init_std=0.3), 2, seed=s) for s in (1, 2))
-    ids, mask = tokens()
+    inputs = tokens()
     with torch.no_grad():
-        first = one(ids, mask)
-        second = other(ids, mask)
-        assert torch.equal(one(ids, mask), first)
+        first = one(inputs)
+        second = other(inputs)
+        assert torch.equal(one(inputs), first)
     assert not torch.equal(first, second)
 
 
@@ -197,7 +197,7 @@ def test_an_albert_adapter_is_shared_across_the_depth_like_its_layer() -> None:
     calls = []
     for adapter in model.adapters.values():
         adapter.register_forward_hook(lambda *_: calls.append(1))
-    model(*tokens())
+    model(tokens())
     assert (len(model.adapters), len(calls)) == (2, 2 * 3)
 
 
@@ -206,11 +206,12 @@ def test_padding_changes_nothing(pooling: str) -> None:
     families = [f for f in FAMILIES if not (pooling == "cls" and f in DECODERS)]
     for family, extra in itertools.product(families, (1, 5)):
         backbone = tiny_backbone(family, pooling=pooling)
-        ids, _ = tokens(rows=2)
+        ids = tokens(rows=2)["input_ids"]
         padded = torch.cat([ids, torch.zeros(2, extra, dtype=torch.long)], dim=1)
         mask = torch.cat([torch.ones_like(ids), torch.zeros(2, extra, dtype=torch.long)], dim=1)
         with torch.no_grad():
-            short, long = backbone.encode(ids, torch.ones_like(ids)), backbone.encode(padded, mask)
+            short = backbone.encode({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+            long = backbone.encode({"input_ids": padded, "attention_mask": mask})
         torch.testing.assert_close(short, long, rtol=1e-4, atol=1e-5)
 
 
@@ -242,7 +243,7 @@ def test_on_a_bf16_backbone_what_is_trained_and_its_gradients_are_float32(family
     logits = []
     for precision in ("bf16", "fp32"):
         model = AdaptedModel(tiny_backbone(family, precision=precision), spec, 3, seed=0)
-        logits.append(model(*tokens()))
+        logits.append(model(tokens()))
         logits[-1].logsumexp(dim=-1).sum().backward()
         assert {p.dtype for p in model.parameters()} == {torch.float32}
         assert {p.grad.dtype for p in model.parameters() if p.grad is not None} == {torch.float32}

@@ -73,11 +73,11 @@ def test_auto_is_measured_once_on_every_family_and_set(
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_measuring_leaves_the_backbone_frozen_and_as_it_was(precision: Any) -> None:
     backbone = tiny_backbone(precision=precision)
-    ids, mask = tokens()
+    inputs = tokens()
     choose_attention("auto", backbone, BATCH)
     assert not any(p.requires_grad or p.grad is not None for p in backbone.model.parameters())
     assert not any(module._forward_hooks for module in backbone.model.modules())
-    assert not backbone.encode(ids, mask).requires_grad
+    assert not backbone.encode(inputs).requires_grad
 
 
 def test_a_step_is_timed_back_to_the_embeddings_with_each_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,6 +147,6 @@ def test_the_kernels_agree_on_logits_and_gradients(family: str) -> None:
     found = {}
     for kernel in backbone.kernels():
         backbone.use_attention(kernel)
-        logits = model(*tokens())
+        logits = model(tokens())
         found[kernel] = (logits.detach(), *torch.autograd.grad(logits.square().sum(), trained))
     torch.testing.assert_close(found["eager"], found["sdpa"], rtol=1e-3, atol=1e-5)

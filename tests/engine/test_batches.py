@@ -29,7 +29,7 @@ def test_an_epoch_is_every_row_once_within_the_bounds(
     ):
         assert sorted(row for batch in batches for row in batch.rows) == list(range(len(split)))
         for batch in batches:
-            rows, length = batch.input_ids.shape
+            rows, length = batch.shape
             assert rows <= batch_size
             assert rows == 1 or rows * length <= max_tokens
 
@@ -38,10 +38,10 @@ def test_an_epoch_is_every_row_once_within_the_bounds(
 def test_a_batch_holds_its_rows_exactly(split: Encoded, seed: int) -> None:
     for batch in epoch_batches(split, batch_size=8, max_tokens=200, seed=seed, epoch=0):
         for i, row in enumerate(batch.rows):
-            kept = batch.input_ids[i][batch.attention_mask[i].bool()]
+            kept = batch.inputs["input_ids"][i][batch.inputs["attention_mask"][i].bool()]
             assert tuple(kept.tolist()) == split.ids[row]
-            assert int(batch.labels[i]) == split.labels[row]
-            assert not batch.input_ids[i][~batch.attention_mask[i].bool()].any()
+            assert int(batch.targets[i]) == split.labels[row]
+            assert not batch.inputs["input_ids"][i][~batch.inputs["attention_mask"][i].bool()].any()
 
 
 def test_the_order_depends_on_seed_and_epoch_alone() -> None:
@@ -62,7 +62,8 @@ def test_texts_of_similar_length_share_a_batch(rows: int) -> None:
     split = Encoded(tuple((1,) * (1 + i % 30) for i in range(rows)), (0,) * rows, 0)
     batches = list(epoch_batches(split, batch_size=20, max_tokens=10_000, seed=0, epoch=0))
     assert len(batches) == rows // 20
-    padding = sum(int((1 - b.attention_mask).sum()) for b in batches) / sum(b.input_ids.numel() for b in batches)
+    real = sum(int(b.inputs["attention_mask"].sum()) for b in batches)
+    padding = 1 - real / sum(b.inputs["input_ids"].numel() for b in batches)
     assert padding < 0.05  # in random batches of these texts it is about 0.47
 
 
@@ -75,22 +76,21 @@ def tokenizer(tmp_path: Path) -> BertTokenizerFast:
 def test_a_pair_is_told_which_text_a_token_is_of(tokenizer: BertTokenizerFast) -> None:
     split = encode_texts(tokenizer, ["a", "a b"], [0, 1], text_pairs=["b b", "b"], token_types=True, max_length=16)
     (batch,) = scoring_batches(split, batch_size=8, max_tokens=99)
-    assert batch.input_ids.tolist() == [[2, 5, 3, 6, 6, 3], [2, 5, 6, 3, 6, 3]]
-    assert batch.token_types is not None
-    assert batch.token_types.tolist() == [[0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 1]]
+    assert batch.inputs["input_ids"].tolist() == [[2, 5, 3, 6, 6, 3], [2, 5, 6, 3, 6, 3]]
+    assert batch.inputs["token_type_ids"].tolist() == [[0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 1]]
 
 
 def test_single_texts_and_models_without_types_are_told_none(tokenizer: BertTokenizerFast) -> None:
     for pairs, told in ((None, True), (["b", "b"], False)):
         split = encode_texts(tokenizer, ["a", "b"], [0, 1], text_pairs=pairs, token_types=told, max_length=16)
-        assert all(b.token_types is None for b in scoring_batches(split, batch_size=8, max_tokens=99))
+        assert all("token_type_ids" not in b.inputs for b in scoring_batches(split, batch_size=8, max_tokens=99))
 
 
 def test_token_types_reach_the_model() -> None:
     backbone = tiny_backbone("bert")
-    ids, mask = tokens()
-    types = torch.ones_like(ids)
+    inputs = tokens()
+    told = {**inputs, "token_type_ids": torch.ones_like(inputs["input_ids"])}
     with torch.no_grad():
-        assert not torch.equal(backbone.encode(ids, mask, types), backbone.encode(ids, mask))
+        assert not torch.equal(backbone.encode(told), backbone.encode(inputs))
     assert backbone.takes_token_types
     assert not any(tiny_backbone(family).takes_token_types for family in ("distilbert", "gpt2", "llama"))

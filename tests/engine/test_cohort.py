@@ -80,7 +80,7 @@ def test_logits_and_gradients_are_those_of_each_alone(family: str, stacked: bool
     for model, own in zip(models, logits, strict=True):
         gradients = [p.grad for p in model.parameters()]
         model.zero_grad()
-        alone = model(*batch.inputs(torch.device("cpu")))
+        alone = model(batch.inputs)
         alone.logsumexp(-1).sum().backward()
         torch.testing.assert_close(own, alone, rtol=1e-5, atol=1e-5)
         for (name, parameter), gradient in zip(model.named_parameters(), gradients, strict=True):
@@ -152,12 +152,12 @@ def test_scores_are_those_of_each_alone(batch_size: int, stacked: bool, monkeypa
 def test_pairs_are_told_their_types() -> None:
     models = random_members(tiny_backbone())
     (batch,) = scoring_batches(some_split(rows=5), batch_size=8, max_tokens=999)
-    types = torch.zeros_like(batch.input_ids)
+    types = torch.zeros_like(batch.inputs["input_ids"])
     types[:, 1:] = 1
-    told = Batch(batch.rows, batch.input_ids, batch.attention_mask, batch.labels, types)
+    told = Batch(batch.rows, {**batch.inputs, "token_type_ids": types}, batch.targets)
     with torch.no_grad():
         for model, own in zip(models, Cohort(models).logits(told), strict=True):
-            torch.testing.assert_close(own, model(batch.input_ids, batch.attention_mask, types))
+            torch.testing.assert_close(own, model(told.inputs))
 
 
 def test_what_does_not_belong_together_is_refused() -> None:
@@ -165,7 +165,7 @@ def test_what_does_not_belong_together_is_refused() -> None:
     one = AdaptedModel(backbone, HeadSpec(), 3, 0)
     specs = [TrainSpec(1, 1e-3, 8), TrainSpec(1, 1e-3, 8, seed=1)]
     for other in (AdaptedModel(backbone, HeadSpec(), 2, 0), AdaptedModel(tiny_backbone(), HeadSpec(), 3, 0)):
-        with pytest.raises(ValueError, match="share a backbone and the number of classes"):
+        with pytest.raises(ValueError, match="share a backbone and the shape of the head"):
             train_cohort([one, other], split, specs[:1] * 2)
     with pytest.raises(ValueError, match="share their batches"):
         train_cohort([one, AdaptedModel(backbone, HeadSpec(), 3, 0)], split, specs)

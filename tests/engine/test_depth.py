@@ -112,10 +112,11 @@ def test_what_enters_the_lowest_trained_layer_does_not_depend_on_what_is_trained
         for layer in backbone.layout.layers
     ]
     ids = torch.tensor([[5, 6, 7]])
+    told = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     with torch.no_grad():
-        backbone.encode(ids, torch.ones_like(ids))
+        backbone.encode(told)
         frozen, inputs[:] = list(inputs), []
-        model(ids, torch.ones_like(ids))
+        model(told)
     for handle in handles:
         handle.remove()
     same = [torch.equal(a, b) for a, b in zip(frozen, inputs, strict=True)]

@@ -14,8 +14,7 @@ from adapter_sweep.errors import GuardError
 
 
 def _batch() -> Batch:
-    ids, mask = tokens()
-    return Batch((0, 1, 2, 3), ids, mask, torch.zeros(4, dtype=torch.long))
+    return Batch((0, 1, 2, 3), tokens(), torch.zeros(4, dtype=torch.long))
 
 
 def test_near_identity() -> None:
@@ -69,8 +68,8 @@ def test_finite_loss() -> None:
         train(model, split, TrainSpec(1, 1e-3, 2))
 
 
-@pytest.mark.parametrize("predictions", [(0, 1), (0, 1, 1, 0), (0, -1, 1)])
-def test_whole_split(predictions: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("predictions", [(0, 1), (0, 1, 1, 0), (0, None, 1)])
+def test_whole_split(predictions: tuple[int | None, ...]) -> None:
     guards.check_whole_split((0, 1, 1), 3, "validation")
     with pytest.raises(GuardError, match="of the validation split's 3 examples were scored"):
         guards.check_whole_split(predictions, 3, "validation")

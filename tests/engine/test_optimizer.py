@@ -44,8 +44,8 @@ def test_thirty_steps_are_those_of_torchs_adamw_over_separate_parameters(
             steps += 1
             for model in (ours, theirs):
                 (flat if model is ours else optimizer).zero_grad()
-                logits = model(*batch.inputs(torch.device("cpu")))
-                nn.functional.cross_entropy(logits, batch.labels).backward()
+                logits = model(batch.inputs)
+                nn.functional.cross_entropy(logits, batch.targets).backward()
             flat.step()
             if max_grad_norm:
                 nn.utils.clip_grad_norm_(theirs.parameters(), max_grad_norm)

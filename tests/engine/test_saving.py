@@ -23,7 +23,7 @@ def test_loaded_back_the_logits_are_bit_identical(family: str, precision: str, t
     save_adapted(model, tmp_path, label_names=("a", "b", "c"))
     loaded, labels = load_adapted(tiny_backbone(family, precision=precision), tmp_path)
     with torch.no_grad():
-        assert torch.equal(loaded(*tokens()), model(*tokens()))
+        assert torch.equal(loaded(tokens()), model(tokens()))
     assert labels == ("a", "b", "c")
 
 
@@ -43,7 +43,7 @@ def test_the_method_is_saved_and_loads_back(spec: MethodSpec, method: str, tmp_p
     loaded, _ = load_adapted(tiny_backbone(), tmp_path)
     assert (loaded.spec, hash(loaded.spec)) == (spec, hash(spec))
     with torch.no_grad():
-        assert torch.equal(loaded(*tokens()), model(*tokens()))
+        assert torch.equal(loaded(tokens()), model(tokens()))
 
 
 def test_what_was_saved_before_layers_could_be_chosen_has_adapters_in_all(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adapter_sweep.engine.backbone import Backbone, Precision
+from adapter_sweep.engine.backbone import Backbone, Inputs, Precision
 from adapter_sweep.engine.batches import Batch, Encoded, collate, moved, scoring_batches
 from adapter_sweep.engine.latency import training_step
 
@@ -39,7 +39,7 @@ class Stored:
     """A split's hidden states where computing resumes.
 
     Attributes:
-        layer: the layer they enter; None where they are the backbone's pooled output.
+        layer: the layer they enter; None where they are what heads read.
         states: [all tokens, D] row after row in the backbone's precision; pooled, [N, D] in float32.
         starts, lengths: of each row in `states`, [N].
         returns: what each layer below returns: a tensor (None), or a tuple this long whose first item is the tensor.
@@ -50,6 +50,7 @@ class Stored:
     starts: Tensor
     lengths: Tensor
     returns: tuple[int | None, ...] = ()
+    pooled: bool = False
 
     def of(self, batch: Batch, device: torch.device) -> Tensor:
         """The batch's hidden states: [B, T, D] padded to its longest text, or pooled [B, D].
@@ -57,9 +58,9 @@ class Stored:
         What stands at padded positions is another token's state: the mask keeps every real token from seeing it.
         """
         rows = torch.tensor(batch.rows)
-        if self.layer is None:
+        if self.pooled:
             return moved(self.states[rows.to(self.states.device)], device)
-        positions = torch.arange(batch.input_ids.shape[1]).expand(len(rows), -1)
+        positions = torch.arange(batch.shape[1]).expand(len(rows), -1)
         index = self.starts[rows].unsqueeze(1) + positions.minimum(self.lengths[rows].unsqueeze(1) - 1)
         return moved(self.states[index.to(self.states.device)], device)
 
@@ -83,7 +84,12 @@ class Activations:
         self._kept: dict[tuple[object, ...], Stored | None] = {}
 
     def below(self, split: Encoded, layer: int | None, *, batch_size: int, max_tokens: int) -> Stored | None:
-        """The split's hidden states below a layer (None: pooled), computed where they are not kept yet.
+        """The split's hidden states below a layer, computed where they are not kept yet.
+
+        Args:
+            split: whose.
+            layer: the lowest one with anything trained; None where only heads are: then what they read.
+            batch_size, max_tokens: bounds of the passes.
 
         Returns:
             None where nothing but embeddings lies below the layer, where the model cannot resume there, or where there
@@ -91,7 +97,8 @@ class Activations:
         """
         if layer is not None and not 0 < layer < len(self._backbone.layout.layers):
             return None
-        key = (self._backbone.held, self._backbone.precision, self._kernel(), split.fingerprint, layer)
+        backbone, per_token = self._backbone, layer is None and split.problem.per_token
+        key = (backbone.held, backbone.precision, self._kernel(), split.fingerprint, layer, per_token)
         if key not in self._kept:
             self._kept[key] = self._compute(split, layer, {"batch_size": batch_size, "max_tokens": max_tokens})
         return self._kept[key]
@@ -108,25 +115,24 @@ class Activations:
         if returns is None:
             _log.warning("layers of %s cannot be skipped; it computes whole", backbone.source)
             return None
-        lengths = torch.tensor([len(ids) if layer is not None else 1 for ids in split.ids])
+        pooled = layer is None and not split.problem.per_token
+        lengths = torch.tensor([1 if pooled else len(ids) for ids in split.ids])
         starts = lengths.cumsum(0) - lengths
-        dtype = torch.float32 if layer is None else parameter.dtype
+        dtype = torch.float32 if pooled else parameter.dtype
         states = self._room(int(lengths.sum()), backbone.layout.hidden_size, dtype, parameter.device)
         if states is None:
             return None
         for batch in scoring_batches(split, **bounds):
             with training_step():
-                inputs = batch.inputs(parameter.device)
-                if layer is None:
-                    states[list(batch.rows)] = backbone.encode(*inputs).to(states.device)
+                inputs = batch.inputs_on(parameter.device)
+                if pooled:
+                    states[list(batch.rows)] = backbone.encode(inputs).to(states.device)
                     continue
-                with suppress(_Entered), _watched(backbone, layer, stop=True) as seen:
-                    backbone.encode(*inputs)
-                assert seen.hidden is not None
-                for row, hidden in zip(batch.rows, seen.hidden.to(states.device), strict=True):
+                reached = backbone.hidden_states(inputs) if layer is None else _entering(backbone, layer, inputs)
+                for row, hidden in zip(batch.rows, reached.to(states.device), strict=True):
                     start, length = int(starts[row]), int(lengths[row])
                     states[start : start + length] = hidden[:length]
-        return Stored(layer, states, starts, lengths, returns)
+        return Stored(layer, states, starts, lengths, returns, pooled)
 
     def _room(self, rows: int, size: int, dtype: torch.dtype, device: torch.device) -> Tensor | None:
         """Memory while the limit allows, else a mapped file, else nothing."""
@@ -190,6 +196,14 @@ class _Seen:
         self.returned: list[int | None] = []
 
 
+def _entering(backbone: Backbone, layer: int, inputs: Inputs) -> Tensor:
+    """The hidden states that enter a layer, [B, T, D]; what lies above it is not computed."""
+    with suppress(_Entered), _watched(backbone, layer, stop=True) as seen:
+        backbone.hidden_states(inputs)
+    assert seen.hidden is not None
+    return seen.hidden
+
+
 @contextmanager
 def _watched(backbone: Backbone, layer: int, *, stop: bool = False) -> Iterator[_Seen]:
     """While open, a pass is watched; with `stop` it ends where it enters the layer, by `_Entered`."""
@@ -222,23 +236,23 @@ def _returned_below(backbone: Backbone, layer: int, split: Encoded) -> tuple[int
     rows = sorted(range(len(split)), key=lambda row: len(split.ids[row]))
     batch = replace(collate(split, [rows[0], rows[-1]]), rows=(0, 1))
     parameter = next(backbone.model.parameters())
-    inputs = batch.inputs(parameter.device)
+    inputs = batch.inputs_on(parameter.device)
     with training_step():
         with _watched(backbone, layer) as seen:
-            pooled = backbone.encode(*inputs)
+            pooled = backbone.encode(inputs)
         hidden = seen.hidden
-        shape = (*batch.input_ids.shape, backbone.layout.hidden_size)
+        shape = (*batch.shape, backbone.layout.hidden_size)
         if not isinstance(hidden, Tensor) or (hidden.shape, hidden.dtype) != (shape, parameter.dtype):
             return None
         # Each layer once and in turn: where weights are shared, what is trained in a layer changes its own input.
         if seen.called[: layer + 1] != [*range(layer + 1)] or min(seen.called[layer + 1 :], default=layer + 1) <= layer:
             return None
-        lengths = batch.attention_mask.sum(dim=1)
+        lengths = torch.tensor([len(split.ids[row]) for row in (rows[0], rows[-1])])
         states = torch.cat([own[:length] for own, length in zip(hidden, lengths.tolist(), strict=True)])
         stored = Stored(layer, states, lengths.cumsum(0) - lengths, lengths, tuple(seen.returned[:layer]))
         with suppress(Exception):  # whatever it fails of, it cannot resume
             with resumed(backbone, stored, stored.of(batch, parameter.device)):
-                again = backbone.encode(*inputs)
+                again = backbone.encode(inputs)
             if (again - pooled).norm() <= _TOLERANCE[backbone.precision] * pooled.norm():
                 return stored.returns
     return None

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adapter_sweep.engine.backbone import Backbone
+from adapter_sweep.engine.backbone import Backbone, Inputs
 from adapter_sweep.engine.depth import norm_depths
 from adapter_sweep.engine.sites import LayerNorms, Layers, Layout, layers_of, sites_of
 
@@ -77,14 +77,14 @@ class ParamCount:
         return self.adapters + self.layer_norms + self.head
 
 
-def count_params(layout: Layout, spec: MethodSpec, num_classes: int) -> ParamCount:
+def count_params(layout: Layout, spec: MethodSpec, outputs: int) -> ParamCount:
     """The exact number of trainable parameters, by arithmetic: 2·m·d + m + d an adapter; no tensor is made.
 
     Raises:
         UserInputError: the backbone has no such layers.
     """
     d = layout.hidden_size
-    head = (d + 1) * num_classes
+    head = (d + 1) * outputs
     if isinstance(spec, HeadSpec):
         return ParamCount(0, 0, head)
     m = spec.width
@@ -151,14 +151,24 @@ class AdaptedModel(nn.Module):
 
     Guarantees: the same seed gives the same start; nothing of the backbone is among `parameters()`.
 
+    Args:
+        backbone: what it stands on.
+        spec: what is trained besides the head.
+        outputs: of the head, C.
+        seed: of the start.
+        per_token: whether the head reads every token's hidden state, rather than the pooled one.
+
     Raises:
         UserInputError: the backbone has no layers such as the method names.
     """
 
-    def __init__(self, backbone: Backbone, spec: MethodSpec, num_classes: int, seed: int) -> None:
+    def __init__(
+        self, backbone: Backbone, spec: MethodSpec, outputs: int, seed: int, *, per_token: bool = False
+    ) -> None:
         super().__init__()
         self.spec = spec
-        self.num_classes = num_classes
+        self.outputs = outputs
+        self.per_token = per_token
         self._backbone = (backbone,)  # in a tuple, so that it is not registered as a submodule
         layout = backbone.layout
         generator = torch.Generator().manual_seed(seed)
@@ -173,7 +183,7 @@ class AdaptedModel(nn.Module):
                 self.adapters[_key(place)] = BottleneckAdapter(layout.hidden_size, spec, generator)
             self._norm_names = tuple(_trained_norms(layout, spec))
         self.norms = nn.ModuleDict({_key(name): _TrainedNorm(modules[name]) for name in self._norm_names})
-        self.head = nn.Linear(layout.hidden_size, num_classes)
+        self.head = nn.Linear(layout.hidden_size, outputs)
         _truncated_normal(self.head.weight, 0.02, generator)
         nn.init.zeros_(self.head.bias)
         self.to(next(backbone.model.parameters()).device)
@@ -214,10 +224,15 @@ class AdaptedModel(nn.Module):
             found += [depths[name] for name in outside]
         return min(found, default=None)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_types: Tensor | None = None) -> Tensor:
-        """Class logits [B, classes] in float32, for token ids, mask and (for pairs) token types [B, T]."""
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Logits in float32: [B, C], or [B, T, C] where the head reads every token."""
         with self.attached():
-            logits: Tensor = self.head(self.backbone.encode(input_ids, attention_mask, token_types))
+            return self.read(inputs)
+
+    def read(self, inputs: Inputs) -> Tensor:
+        """The head's logits on the backbone as it stands: adapted while `attached` is open, else frozen."""
+        states = self.backbone.hidden_states(inputs).float() if self.per_token else self.backbone.encode(inputs)
+        logits: Tensor = self.head(states)
         return logits
 
     def count_params(self) -> ParamCount:

@@ -77,7 +77,7 @@ def _time_kernels(backbone: Backbone, rows: int, tokens: int, device: torch.devi
     def step(kernel: Attention) -> None:
         backbone.use_attention(kernel)
         with torch.enable_grad():
-            backbone.encode(ids, mask).sum().backward()  # type: ignore[no-untyped-call]
+            backbone.encode({"input_ids": ids, "attention_mask": mask}).sum().backward()  # type: ignore[no-untyped-call]
 
     # The weights are frozen: gradients flow through the activations, as on their way to the lowest adapter.
     hook = backbone.model.get_input_embeddings().register_forward_hook(_require_gradient)  # type: ignore[operator]

@@ -20,6 +20,7 @@ __all__ = [
     "POOLINGS",
     "Attention",
     "Backbone",
+    "Inputs",
     "Pooling",
     "Precision",
     "fingerprint",
@@ -32,6 +33,8 @@ POOLINGS = ("auto", "mean", "cls", "last")
 Pooled = Literal["mean", "cls", "last"]
 Pooling = Literal["auto", "mean", "cls", "last"]
 Precision = Literal["bf16", "fp32"]
+# What a model computes on, by its argument names: `input_ids`, `attention_mask` and `token_type_ids` [B, T].
+Inputs = Mapping[str, Tensor]
 DTYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float32}
 Attention = Literal["eager", "sdpa"]
 _KERNELS: tuple[Attention, ...] = ("eager", "sdpa")
@@ -108,11 +111,14 @@ class Backbone:
             self.model.set_attn_implementation(kernel)  # type: ignore[operator]
         return self.attention == kernel
 
-    def encode(self, input_ids: Tensor, attention_mask: Tensor, token_types: Tensor | None = None) -> Tensor:
-        """Hidden states pooled to one vector an example: [B, T] ids, mask and types -> [B, D], in float32."""
-        told = {} if token_types is None else {"token_type_ids": token_types}
-        hidden = self.model(input_ids=input_ids, attention_mask=attention_mask, **told).last_hidden_state
-        return pool(hidden, attention_mask, self.pooling)
+    def hidden_states(self, inputs: Inputs) -> Tensor:
+        """The last layer's hidden states, [B, T, D] in the backbone's precision."""
+        states: Tensor = self.model(**inputs).last_hidden_state
+        return states
+
+    def encode(self, inputs: Inputs) -> Tensor:
+        """Hidden states pooled to one vector an example, [B, D] in float32."""
+        return pool(self.hidden_states(inputs), inputs["attention_mask"], self.pooling)
 
 
 def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooled) -> Tensor:

@@ -1,13 +1,16 @@
 """Texts as token ids, and the batches an epoch is made of."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
+
+from adapter_sweep.engine.problems import Classification, Problem
 
 __all__ = ["Batch", "Encoded", "collate", "count_batches", "encode_texts", "epoch_batches", "moved", "scoring_batches"]
 
@@ -17,16 +20,18 @@ _POOL_BATCHES = 50
 
 @dataclass(frozen=True)
 class Encoded:
-    """A split as token ids: one list of ids and one label an example.
+    """A split as token ids: one list of ids and one label a row.
 
     Attributes:
+        labels: what `problem` makes targets of.
         types: which of a pair's two texts each token is of, for models that are told; None for the others.
     """
 
     ids: tuple[tuple[int, ...], ...]
-    labels: tuple[int, ...]
+    labels: tuple[Any, ...]
     pad_id: int
     types: tuple[tuple[int, ...], ...] | None = None
+    problem: Problem = field(default_factory=Classification)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -43,21 +48,24 @@ class Batch:
 
     Attributes:
         rows: positions in the split, [B].
-        input_ids, attention_mask: [B, T].
-        labels: [B].
-        token_types: [B, T], or None where the model is not told them.
+        inputs: what a model computes on: `input_ids`, `attention_mask` and, for models that are told a pair's texts
+            apart, `token_type_ids`, [B, T].
+        targets: what the loss takes, [B, …].
     """
 
     rows: tuple[int, ...]
-    input_ids: Tensor
-    attention_mask: Tensor
-    labels: Tensor
-    token_types: Tensor | None = None
+    inputs: Mapping[str, Tensor]
+    targets: Tensor
 
-    def inputs(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What a model computes on: ids, mask and token types, on the device."""
-        types = moved(self.token_types, device) if self.token_types is not None else None
-        return moved(self.input_ids, device), moved(self.attention_mask, device), types
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows B and tokens T, padding counted."""
+        rows, tokens = self.inputs["attention_mask"].shape
+        return rows, tokens
+
+    def inputs_on(self, device: torch.device) -> dict[str, Tensor]:
+        """What a model computes on, on the device."""
+        return {name: moved(tensor, device) for name, tensor in self.inputs.items()}
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
@@ -70,7 +78,7 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
 def encode_texts(
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
-    labels: Sequence[int],
+    labels: Sequence[Any],
     *,
     text_pairs: Sequence[str] | None = None,
     token_types: bool = False,
@@ -153,4 +161,7 @@ def collate(split: Encoded, rows: Sequence[int]) -> Batch:
         mask[i, : len(ids)] = 1
         if types is not None and split.types is not None:
             types[i, : len(ids)] = torch.tensor(split.types[row])
-    return Batch(tuple(rows), input_ids, mask, torch.tensor([split.labels[row] for row in rows]), types)
+    inputs = {"input_ids": input_ids, "attention_mask": mask}
+    if types is not None:
+        inputs["token_type_ids"] = types
+    return Batch(tuple(rows), inputs, split.problem.targets([split.labels[row] for row in rows], longest))

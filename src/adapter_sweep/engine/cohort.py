@@ -7,7 +7,7 @@ Shapes: K members, B batch, T tokens, D hidden, M width, C classes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import torch
@@ -23,7 +23,7 @@ __all__ = ["Cohort"]
 
 
 class Cohort:
-    """One or more adapted models on one backbone, with as many classes each.
+    """One or more adapted models on one backbone, whose heads read the same and have as many outputs.
 
     Guarantees: a member's logits and gradients depend on nothing of another's, and are those it has alone up to the
     rounding of a larger batch.
@@ -35,14 +35,14 @@ class Cohort:
             cost more than padding; no speed of it has been measured.
 
     Raises:
-        ValueError: no members, or members of different backbones or class counts.
+        ValueError: no members, or members of different backbones or heads.
     """
 
     def __init__(self, members: Sequence[AdaptedModel], *, stacked: bool | None = None) -> None:
         if not members:
             raise ValueError("a cohort needs a member")
-        if len({id(member.backbone) for member in members}) > 1 or len({m.num_classes for m in members}) > 1:
-            raise ValueError("the members of a cohort share a backbone and the number of classes")
+        if len({id(member.backbone) for member in members}) > 1 or len({(m.outputs, m.per_token) for m in members}) > 1:
+            raise ValueError("the members of a cohort share a backbone and the shape of the head")
         self.members = tuple(members)
         self._stacked = self.device.type == "cuda" if stacked is None else stacked
 
@@ -57,27 +57,33 @@ class Cohort:
         return self.members[0].head.weight.device
 
     def logits(self, batch: Batch, below: Stored | None = None) -> Tensor:
-        """Every member's class logits for the batch, [K, B, C] in float32.
+        """Every member's logits for the batch in float32: [K, B, C], or [K, B, T, C] where heads read every token.
 
         Args:
             batch: the batch.
             below: what lies below all members' trained layers, computed before; unless given, it is computed now.
         """
-        count, device = len(self.members), self.device
-        if below is not None and below.layer is None:
-            pooled = below.of(batch, device).expand(count, -1, -1)
-        else:
-            inputs = tuple(None if t is None else t.repeat(count, 1) for t in batch.inputs(device))
-            with self.attached(len(batch.rows)):
-                if below is None:
-                    pooled = self.backbone.encode(*inputs)  # type: ignore[arg-type]
-                else:
-                    with resumed(self.backbone, below, below.of(batch, device).repeat(count, 1, 1)):
-                        pooled = self.backbone.encode(*inputs)  # type: ignore[arg-type]
-            pooled = pooled.view(count, len(batch.rows), -1)
+        count = len(self.members)
+        states = self._states(batch, below)  # [K or 1, B, D] or [K or 1, B, T, D]
+        shape = (count, *states.shape[1:-1], self.members[0].outputs)
+        states = states.reshape(len(states), -1, states.shape[-1]).expand(count, -1, -1)
         heads = [member.head for member in self.members]
         weight, bias = torch.stack([h.weight for h in heads]), torch.stack([h.bias for h in heads])
-        return torch.baddbmm(bias.unsqueeze(1), pooled, weight.transpose(1, 2))
+        return torch.baddbmm(bias.unsqueeze(1), states, weight.transpose(1, 2)).view(shape)
+
+    def _states(self, batch: Batch, below: Stored | None) -> Tensor:
+        """What the heads read, in float32; once for all members where nothing below the heads is trained."""
+        device, per_token = self.device, self.members[0].per_token
+        if below is not None and below.layer is None:
+            return below.of(batch, device).float().unsqueeze(0)
+        count, rows = len(self.members), len(batch.rows)
+        inputs = {name: t.repeat(count, *[1] * (t.ndim - 1)) for name, t in batch.inputs_on(device).items()}
+        with ExitStack() as stack:
+            stack.enter_context(self.attached(rows))
+            if below is not None:
+                stack.enter_context(resumed(self.backbone, below, below.of(batch, device).repeat(count, 1, 1)))
+            states = self.backbone.hidden_states(inputs).float() if per_token else self.backbone.encode(inputs)
+        return states.view(count, rows, *states.shape[1:])
 
     @contextmanager
     def attached(self, rows: int) -> Iterator[None]:

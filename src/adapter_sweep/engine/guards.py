@@ -1,6 +1,7 @@
 """The guards: what must hold for a trial's result to be trusted. Each raises GuardError with what it saw."""
 
 import math
+from typing import Any
 
 import torch
 
@@ -37,10 +38,10 @@ def check_identity(model: AdaptedModel, batch: Batch) -> float:
     if not model.site_adapters:
         return 0.0  # trained layer norms start as copies, so nothing differs from the backbone
     device = next(model.parameters()).device
-    inputs = batch.inputs(device)
-    frozen = model.backbone.encode(*inputs)
+    inputs = batch.inputs_on(device)
+    frozen = model.backbone.encode(inputs)
     with model.attached():
-        adapted = model.backbone.encode(*inputs)
+        adapted = model.backbone.encode(inputs)
     gap = float((adapted - frozen).norm() / frozen.norm())
     if not gap <= MAX_IDENTITY_GAP:
         cause = f"; init_std={model.spec.init_std} is too large" if isinstance(model.spec, BottleneckSpec) else ""
@@ -67,8 +68,8 @@ def check_param_count(model: AdaptedModel, expected: ParamCount) -> None:
         )
 
 
-def check_whole_split(predictions: tuple[int, ...], size: int, split: str) -> None:
-    """The accuracy is over every example of the split it names."""
-    scored = sum(1 for p in predictions if p >= 0)
+def check_whole_split(predictions: tuple[Any, ...], size: int, split: str) -> None:
+    """The score is over every example of the split it names; one without a prediction has None."""
+    scored = sum(1 for p in predictions if p is not None)
     if len(predictions) != size or scored != size:
         raise GuardError(f"{scored} of the {split} split's {size} examples were scored")

@@ -106,11 +106,10 @@ def _seconds(
     vocabulary = backbone.vocabulary_size
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(vocabulary, (batch_size, spec.tokens), generator=generator).to(device)
-    mask = torch.ones_like(ids)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
     def forward() -> Tensor:
-        logits: Tensor = model.head(backbone.encode(ids, mask))
-        return logits
+        return model.read(inputs)
 
     def frozen() -> float:
         return _time(forward, device)

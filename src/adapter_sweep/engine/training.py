@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from torch.nn import functional
 
 from adapter_sweep.engine.activations import Stored
 from adapter_sweep.engine.adapters import AdaptedModel
@@ -21,6 +20,7 @@ from adapter_sweep.engine.guards import check_finite_loss
 from adapter_sweep.engine.latency import training_step
 from adapter_sweep.engine.memory import free_memory, is_out_of_memory
 from adapter_sweep.engine.optimizer import FlatAdamW
+from adapter_sweep.engine.problems import LossSpec, Problem
 
 __all__ = ["Order", "Progress", "TrainSpec", "Training", "train", "train_cohort"]
 
@@ -46,6 +46,7 @@ class TrainSpec:
         max_tokens: bound of a batch, padding counted.
         max_grad_norm: gradients are clipped to this norm; 0 leaves them as they are.
         seed: of the batches' order.
+        loss: what of the loss is chosen.
     """
 
     epochs: int
@@ -56,6 +57,7 @@ class TrainSpec:
     warmup_fraction: float = 0.1
     max_grad_norm: float = 1.0
     seed: int = 0
+    loss: LossSpec = field(default_factory=LossSpec)
 
     @property
     def order(self) -> Order:
@@ -145,7 +147,7 @@ def train_cohort(
             score them. Its time is not counted.
 
     Raises:
-        ValueError: the specs' batches differ, or the models' backbones or class counts.
+        ValueError: the specs' batches differ, or the models' backbones or heads.
     """
     return _Training(models, split, specs, below).run(on_step, on_epoch)
 
@@ -227,7 +229,7 @@ class _Training:
             try:
                 with training_step():
                     started = time.perf_counter()  # here: waiting for another process's reading is not training
-                    losses = _update(part, batch, self._below)
+                    losses = _update(part, batch, self._split.problem, self._below)
                     seconds = (time.perf_counter() - started) / len(part)
             except Exception as error:
                 free_memory(error)
@@ -270,15 +272,17 @@ class _Training:
         on_step(member.position, Progress(epoch + 1, member.spec.epochs, step, member.steps, loss))
 
 
-def _update(members: Sequence[_Member], batch: Batch, below: Stored | None) -> list[float]:
+def _update(members: Sequence[_Member], batch: Batch, problem: Problem, below: Stored | None) -> list[float]:
     """One pass and one update of each; their losses. Until the pass is over nothing is changed but gradients."""
     for member in members:
         member.optimizer.zero_grad()
     cohort = Cohort([member.model for member in members])
-    labels = moved(batch.labels, cohort.device)  # first: on a GPU the copy would wait for the whole pass
+    targets = moved(batch.targets, cohort.device)  # first: on a GPU the copy would wait for the whole pass
     logits = cohort.logits(batch, below)
     # The sum's gradient of each member's parameters is that of its own loss: no parameter is in two.
-    losses = torch.stack([functional.cross_entropy(own, labels) for own in logits])
+    losses = torch.stack(
+        [problem.loss(own, targets, member.spec.loss) for own, member in zip(logits, members, strict=True)]
+    )
     losses.sum().backward()  # type: ignore[no-untyped-call]
     for member in members:
         member.update()
