@@ -64,6 +64,11 @@ class Bench:
         """The split that trials are scored on."""
         return self.data.test if self.scored == "test" else self.data.validation
 
+    @property
+    def per_token(self) -> bool:
+        """Whether heads read every token's hidden state, rather than the pooled one."""
+        return self.data.type in ("tokens", "spans")
+
     def encoded(self, split: Split, max_length: int) -> Encoded:
         """A split as token ids; tokenized once for each maximum length."""
         return self._encode(split, max_length)

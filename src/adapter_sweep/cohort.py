@@ -73,7 +73,9 @@ def cohort_size(config: SweepConfig, bench: Bench) -> int:
     if most <= 1:
         return 1
     with suppress(UserInputError):  # its own trials will say what is wrong with it
-        model = AdaptedModel(bench.backbone, _largest_method(config), len(bench.data.label_names), seed=0)
+        model = AdaptedModel(
+            bench.backbone, _largest_method(config), bench.data.outputs, seed=0, per_token=bench.per_token
+        )
         bounds = {
             "batch_size": _largest(config, "train.batch_size", config.train.batch_size),
             "max_tokens": _largest(config, "train.max_tokens_per_batch", config.train.max_tokens_per_batch),

@@ -108,8 +108,8 @@ def prepare_trial(config: SweepConfig, bench: Bench, table: LatencyTable, watch:
     """
     check_lengths(config, bench.backbone)
     method = method_spec(config)
-    classes = len(bench.data.label_names)
-    params = count_params(bench.backbone.layout, method, classes)
+    outputs = bench.data.outputs
+    params = count_params(bench.backbone.layout, method, outputs)
     metrics = _param_metrics(params, bench)
     budget = config.budget
     over = _over("trainable_params", metrics, budget.max_trainable_params)
@@ -121,7 +121,7 @@ def prepare_trial(config: SweepConfig, bench: Bench, table: LatencyTable, watch:
         unknown = {} if budget.max_latency_ratio is None else {"latency_ratio": 0.0}
         return Outcome(TrialState.REFUSED, metrics, reason=reason, constraints=over | unknown)
 
-    model = AdaptedModel(bench.backbone, method, classes, seed=config.train.seed)
+    model = AdaptedModel(bench.backbone, method, outputs, seed=config.train.seed, per_token=bench.per_token)
     guards.check_param_count(model, params)
     metrics |= _latency(config, bench, model, table, watch)
     over |= _over("latency_ratio", metrics, budget.max_latency_ratio)
@@ -168,7 +168,7 @@ def architecture_key(config: SweepConfig, bench: Bench) -> str:
         "backbone": bench.backbone.fingerprint,
         "attention": bench.backbone.attention,
         "precision": bench.backbone.precision,
-        "classes": len(bench.data.label_names),
+        "classes": bench.data.outputs,
         "method": config.method.model_dump(exclude={"init_std"}),
         "latency": config.latency.model_dump(),
         "device": bench.provenance()["device"],

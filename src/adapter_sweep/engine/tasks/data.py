@@ -1,28 +1,44 @@
-"""What a task is once loaded: three splits of texts and class indices, checked when they are put together."""
+"""What a task is once loaded: three splits of examples and labels, checked when they are put together."""
 
 import hashlib
 import json
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import Any
 
 from adapter_sweep.errors import UserInputError
+from adapter_sweep.scores import TaskType
 
 __all__ = ["Split", "TaskData"]
 
 
 @dataclass(frozen=True)
 class Split:
-    """Examples in order: `texts[i]` (with `text_pairs[i]`, for tasks on two texts) has class `labels[i]`."""
+    """Examples in order: `texts[i]` (with `text_pairs[i]`, for tasks on two texts) has the label `labels[i]`.
+
+    Attributes:
+        texts: of a `tokens` task the words joined by spaces, of a `spans` task the questions, of images their paths.
+        text_pairs: the second texts; of a `spans` task the contexts; None for tasks on one text.
+        labels: by the task's type: a class index; ascending label indices; a number; entities, each
+            (first word, last word, type), in order; accepted answers, each (first character in the context, text),
+            none where the context has no answer.
+        words: of a `tokens` task, each example's words; else None.
+        languages: each example's language, for multilingual data; else None.
+    """
 
     texts: tuple[str, ...]
     text_pairs: tuple[str, ...] | None
-    labels: tuple[int, ...]
+    labels: tuple[Any, ...]
+    words: tuple[tuple[str, ...], ...] | None = None
+    languages: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.texts) != len(self.labels):
             raise ValueError(f"{len(self.texts)} texts but {len(self.labels)} labels")
-        if self.text_pairs is not None and len(self.text_pairs) != len(self.texts):
-            raise ValueError(f"{len(self.texts)} texts but {len(self.text_pairs)} second texts")
+        beside = {"second texts": self.text_pairs, "lists of words": self.words, "languages": self.languages}
+        for what, values in beside.items():
+            if values is not None and len(values) != len(self.texts):
+                raise ValueError(f"{len(self.texts)} texts but {len(values)} {what}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -38,8 +54,10 @@ class TaskData:
 
     Attributes:
         name: what the user calls the task.
-        label_names: the class of each label index.
+        label_names: the class or label of each index; the entity types of a `tokens` task; empty where a label is a
+            number or an answer.
         source: where the texts come from, for a person: the origin with its version, hash or path.
+        type: what is predicted for an example.
         fingerprint: SHA-256 over the label names and the content of all splits, order included.
 
     Raises:
@@ -53,17 +71,14 @@ class TaskData:
     validation: Split
     test: Split
     source: str
+    type: TaskType = "classification"
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         problems = [f"task {self.name}: the {name} split is empty" for name, split in splits.items() if not split]
-        for name, split in splits.items():
-            wrong = sorted({label for label in split.labels if not 0 <= label < len(self.label_names)})
-            if wrong:
-                problems.append(f"task {self.name}: labels {wrong} of the {name} split have no name")
-        if len(set(self.train.labels)) < 2:
-            problems.append(f"task {self.name}: the train split needs at least two classes")
+        if self.type == "classification":
+            problems += self._class_problems(splits)
         if len({split.text_pairs is None for split in splits.values()}) > 1:
             problems.append(f"task {self.name}: some splits have two texts an example and some have one")
         inputs = {name: split.inputs() for name, split in splits.items()}
@@ -75,9 +90,31 @@ class TaskData:
             raise UserInputError(*problems)
         object.__setattr__(self, "fingerprint", _fingerprint(self.label_names, *splits.values()))
 
+    @property
+    def outputs(self) -> int:
+        """How many numbers a head gives for an example, or for each token: two a type (B, I) and one for neither
+        where entities are found, a start and an end where answers are, one where a number is predicted.
+        """
+        if self.type == "tokens":
+            return 2 * len(self.label_names) + 1
+        return {"regression": 1, "spans": 2}.get(self.type, len(self.label_names))
+
+    def _class_problems(self, splits: dict[str, Split]) -> list[str]:
+        problems = []
+        for name, split in splits.items():
+            wrong = sorted({label for label in split.labels if not 0 <= label < len(self.label_names)})
+            if wrong:
+                problems.append(f"task {self.name}: labels {wrong} of the {name} split have no name")
+        if len(set(self.train.labels)) < 2:
+            problems.append(f"task {self.name}: the train split needs at least two classes")
+        return problems
+
 
 def _fingerprint(label_names: tuple[str, ...], *splits: Split) -> str:
     digest = hashlib.sha256(json.dumps(label_names).encode())
     for split in splits:  # JSON, because it separates every value from the next
-        digest.update(json.dumps([split.texts, split.text_pairs, split.labels]).encode())
+        content: list[object] = [split.texts, split.text_pairs, split.labels]
+        # Left out where there are none, so that the older kinds of task keep their fingerprints.
+        content += [beside for beside in (split.words, split.languages) if beside is not None]
+        digest.update(json.dumps(content).encode())
     return digest.hexdigest()
