@@ -13,7 +13,8 @@ from adapter_sweep.engine.activations import Activations
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
 from adapter_sweep.engine.batches import encode_texts
 from adapter_sweep.engine.saving import load_adapted
-from adapter_sweep.engine.training import TrainSpec, train, train_cohort
+from adapter_sweep.engine.train_spec import TrainSpec
+from adapter_sweep.engine.training import train, train_cohort
 from adapter_sweep.records import TrialState
 
 QUICK = ["latency.pairs=5", "latency.batch_pairs=5", "latency.warmup_seconds=0"]

@@ -16,7 +16,9 @@ from adapter_sweep.config.schema import HeadMethod
 from adapter_sweep.engine import guards
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec, MethodSpec, ParamCount, count_params
 from adapter_sweep.engine.latency import LatencySpec, latency_metrics, measure
-from adapter_sweep.engine.training import Progress, TrainSpec
+from adapter_sweep.engine.problems import LossSpec
+from adapter_sweep.engine.train_spec import TrainSpec
+from adapter_sweep.engine.training import Progress
 from adapter_sweep.records import TrialState
 
 __all__ = [
@@ -144,6 +146,9 @@ def train_spec(config: SweepConfig) -> TrainSpec:
         warmup_fraction=train.warmup_fraction,
         max_grad_norm=train.max_grad_norm,
         seed=train.seed if train.data_seed is None else train.data_seed,
+        loss=LossSpec(train.label_smoothing),
+        micro_batches=train.micro_batches,
+        checkpointing=train.gradient_checkpointing,
     )
 
 

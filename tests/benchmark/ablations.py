@@ -77,17 +77,17 @@ class _PerTensorAdamW:
 
 @contextmanager
 def _dropout_in_training() -> Iterator[None]:
-    update = training._update
+    update = training._Training._update
 
-    def with_dropout(members: Any, batch: Any, below: Any) -> list[float]:
+    def with_dropout(loop: Any, members: Any, batch: Any) -> list[float]:
         model = members[0].model.backbone.model
         model.train()
         try:
-            return update(members, batch, below)
+            return update(loop, members, batch)
         finally:
             model.eval()
 
-    with patch.object(training, "_update", with_dropout):
+    with patch.object(training._Training, "_update", with_dropout):
         yield
 
 

@@ -30,7 +30,8 @@ from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
 from adapter_sweep.engine.backbone import DTYPES, Attention, Backbone, Precision, wrap_backbone
 from adapter_sweep.engine.batches import Encoded
 from adapter_sweep.engine.scoring import score_cohort
-from adapter_sweep.engine.training import TrainSpec, train_cohort
+from adapter_sweep.engine.train_spec import TrainSpec
+from adapter_sweep.engine.training import train_cohort
 from products import Encoder, linear_rates
 from rounds import Figures, Rounds, print_ratios, print_table
 

@@ -23,7 +23,8 @@ from adapter_sweep.engine.batches import encode_texts
 from adapter_sweep.engine.metrics import load_metric
 from adapter_sweep.engine.scoring import score
 from adapter_sweep.engine.tasks import load_builtin
-from adapter_sweep.engine.training import TrainSpec, train
+from adapter_sweep.engine.train_spec import TrainSpec
+from adapter_sweep.engine.training import train
 from adapter_sweep.provenance import cpu_name
 
 PRECISIONS: tuple[Precision, ...] = ("bf16", "fp32")

@@ -17,7 +17,8 @@ from adapter_sweep.engine.backbone import Backbone, wrap_backbone
 from adapter_sweep.engine.batches import Encoded, scoring_batches
 from adapter_sweep.engine.cohort import Cohort
 from adapter_sweep.engine.scoring import score_cohort
-from adapter_sweep.engine.training import TrainSpec, train_cohort
+from adapter_sweep.engine.train_spec import TrainSpec
+from adapter_sweep.engine.training import train_cohort
 
 CPU = torch.device("cpu")
 BOUNDS = {"batch_size": 8, "max_tokens": 64}

@@ -9,7 +9,8 @@ from families import tiny_backbone, tokens
 from adapter_sweep.engine import guards
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec, count_params
 from adapter_sweep.engine.batches import Batch, Encoded
-from adapter_sweep.engine.training import TrainSpec, train
+from adapter_sweep.engine.train_spec import TrainSpec
+from adapter_sweep.engine.training import train
 from adapter_sweep.errors import GuardError
 
 

@@ -10,7 +10,8 @@ from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec
 from adapter_sweep.engine.batches import epoch_batches
 from adapter_sweep.engine.optimizer import FlatAdamW
 from adapter_sweep.engine.saving import save_adapted
-from adapter_sweep.engine.training import TrainSpec, train, warmup_then_decay
+from adapter_sweep.engine.train_spec import TrainSpec, warmup_then_decay
+from adapter_sweep.engine.training import train
 
 METHODS: list[MethodSpec] = [BottleneckSpec(8, init_std=0.1, layer_norms="all"), HeadSpec()]
 

@@ -7,7 +7,8 @@ from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
 from adapter_sweep.engine.backbone import fingerprint
 from adapter_sweep.engine.batches import Encoded
 from adapter_sweep.engine.scoring import score
-from adapter_sweep.engine.training import Progress, TrainSpec, train, warmup_then_decay
+from adapter_sweep.engine.train_spec import TrainSpec, warmup_then_decay
+from adapter_sweep.engine.training import Progress, train
 
 
 @pytest.fixture

@@ -30,6 +30,8 @@ _NOT_SEARCHED = (
     "train.cohort",
     "train.cache_gb",
     "train.score_epochs",
+    "train.micro_batches",
+    "train.gradient_checkpointing",
 )
 
 

@@ -175,6 +175,11 @@ class TrainConfig(_Section):
     weight_decay: _Float = Field(ge=0, le=1)
     warmup_fraction: _Float = Field(ge=0, le=1)
     max_grad_norm: _Float = Field(ge=0)
+    label_smoothing: _Float = Field(0.0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = "none"
+    early_stopping: _Int | None = Field(None, ge=1, le=1000)
+    micro_batches: _Int = Field(1, ge=1, le=65536)
+    gradient_checkpointing: bool = False
     seed: _Int = Field(ge=0, lt=2**31)
     data_seed: _Int | None = Field(None, ge=0, lt=2**31)
     score_epochs: Literal["all", "last"] = "all"

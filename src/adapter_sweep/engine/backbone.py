@@ -208,6 +208,9 @@ def wrap_backbone(
         # The pre-training pooler feeds a head we do not use: pooled here is what `pool` returns.
         model.pooler = cast(Any, None)
     model.eval().requires_grad_(False)
+    if getattr(model.config, "use_cache", False):
+        # Nothing is generated: a decoder would keep every key and value, and gradient checkpointing add them twice.
+        model.config.use_cache = False  # type: ignore[union-attr]
     layout = find_layout(model)
     causal = _is_causal(model)
     if pooling == "cls" and causal:

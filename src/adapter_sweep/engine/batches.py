@@ -12,7 +12,17 @@ from transformers import PreTrainedTokenizerBase
 
 from adapter_sweep.engine.problems import Classification, Problem
 
-__all__ = ["Batch", "Encoded", "collate", "count_batches", "encode_texts", "epoch_batches", "moved", "scoring_batches"]
+__all__ = [
+    "Batch",
+    "Encoded",
+    "collate",
+    "count_batches",
+    "encode_texts",
+    "epoch_batches",
+    "moved",
+    "scoring_batches",
+    "split_batch",
+]
 
 # About how many batches' worth of rows are sorted by length together: more saves padding, fewer mixes better.
 _POOL_BATCHES = 50
@@ -147,6 +157,14 @@ def _cut(split: Encoded, rows: list[int], batch_size: int, max_tokens: int) -> l
         else:
             groups.append([row])
     return groups
+
+
+def split_batch(split: Encoded, batch: Batch, parts: int) -> list[Batch]:
+    """A batch's rows in so many batches of about equal size, each padded to its own longest; no more than rows."""
+    if parts == 1:
+        return [batch]
+    size = -(-len(batch.rows) // parts)
+    return [collate(split, batch.rows[start : start + size]) for start in range(0, len(batch.rows), size)]
 
 
 def collate(split: Encoded, rows: Sequence[int]) -> Batch:

@@ -18,6 +18,7 @@ from adapter_sweep.engine.activations import Stored, resumed
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckAdapter, inserted
 from adapter_sweep.engine.backbone import Backbone
 from adapter_sweep.engine.batches import Batch
+from adapter_sweep.engine.checkpointing import checkpointed
 
 __all__ = ["Cohort"]
 
@@ -56,32 +57,37 @@ class Cohort:
         """Where the members are."""
         return self.members[0].head.weight.device
 
-    def logits(self, batch: Batch, below: Stored | None = None) -> Tensor:
+    def logits(self, batch: Batch, below: Stored | None = None, *, held: ExitStack | None = None) -> Tensor:
         """Every member's logits for the batch in float32: [K, B, C], or [K, B, T, C] where heads read every token.
 
         Args:
             batch: the batch.
             below: what lies below all members' trained layers, computed before; unless given, it is computed now.
+            held: where given, layers keep their inputs alone (see `checkpointed`), and all that the backward pass needs
+                stays open until this is closed.
         """
         count = len(self.members)
-        states = self._states(batch, below)  # [K or 1, B, D] or [K or 1, B, T, D]
+        states = self._states(batch, below, held)  # [K or 1, B, D] or [K or 1, B, T, D]
         shape = (count, *states.shape[1:-1], self.members[0].outputs)
         states = states.reshape(len(states), -1, states.shape[-1]).expand(count, -1, -1)
         heads = [member.head for member in self.members]
         weight, bias = torch.stack([h.weight for h in heads]), torch.stack([h.bias for h in heads])
         return torch.baddbmm(bias.unsqueeze(1), states, weight.transpose(1, 2)).view(shape)
 
-    def _states(self, batch: Batch, below: Stored | None) -> Tensor:
+    def _states(self, batch: Batch, below: Stored | None, held: ExitStack | None) -> Tensor:
         """What the heads read, in float32; once for all members where nothing below the heads is trained."""
         device, per_token = self.device, self.members[0].per_token
         if below is not None and below.layer is None:
             return below.of(batch, device).float().unsqueeze(0)
         count, rows = len(self.members), len(batch.rows)
         inputs = {name: t.repeat(count, *[1] * (t.ndim - 1)) for name, t in batch.inputs_on(device).items()}
-        with ExitStack() as stack:
+        with ExitStack() as own:
+            stack = own if held is None else held
             stack.enter_context(self.attached(rows))
             if below is not None:
                 stack.enter_context(resumed(self.backbone, below, below.of(batch, device).repeat(count, 1, 1)))
+            if held is not None:
+                stack.enter_context(checkpointed(self.backbone))
             states = self.backbone.hidden_states(inputs).float() if per_token else self.backbone.encode(inputs)
         return states.view(count, rows, *states.shape[1:])
 

@@ -45,6 +45,9 @@ class Problem(Protocol):
     def loss(self, logits: Tensor, targets: Tensor, spec: LossSpec, /) -> Tensor:
         """The mean loss of a batch, from logits [B, C], or [B, T, C] where the head reads every token."""
 
+    def weight(self, targets: Tensor, spec: LossSpec, /) -> Tensor:
+        """How much a batch counts in the mean loss of several, a scalar."""
+
     def predictions(self, logits: Tensor, rows: Sequence[int], /) -> list[Any]:
         """What is predicted for each row of the split, from logits on the CPU."""
 
@@ -68,6 +71,12 @@ class Classification:
             weight=None if weights is None else logits.new_tensor(weights),
             label_smoothing=spec.label_smoothing,
         )
+
+    def weight(self, targets: Tensor, spec: LossSpec, /) -> Tensor:
+        """The sum of the examples' weights."""
+        if spec.class_weights is None:
+            return targets.new_tensor(len(targets), dtype=torch.float32)
+        return torch.tensor(spec.class_weights, device=targets.device)[targets].sum()
 
     def predictions(self, logits: Tensor, _rows: Sequence[int], /) -> list[Any]:
         """The class of the largest logit, of each row."""

@@ -4,65 +4,28 @@ On a GPU the sums of its kernels may be taken in another order each time.
 """
 
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from adapter_sweep.engine.activations import Stored
 from adapter_sweep.engine.adapters import AdaptedModel
-from adapter_sweep.engine.batches import Batch, Encoded, count_batches, epoch_batches, moved
+from adapter_sweep.engine.batches import Batch, Encoded, count_batches, epoch_batches, moved, split_batch
 from adapter_sweep.engine.cohort import Cohort
 from adapter_sweep.engine.guards import check_finite_loss
 from adapter_sweep.engine.latency import training_step
 from adapter_sweep.engine.memory import free_memory, is_out_of_memory
 from adapter_sweep.engine.optimizer import FlatAdamW
 from adapter_sweep.engine.problems import LossSpec, Problem
+from adapter_sweep.engine.train_spec import TrainSpec, warmup_then_decay
 
-__all__ = ["Order", "Progress", "TrainSpec", "Training", "train", "train_cohort"]
+__all__ = ["Progress", "Training", "train", "train_cohort"]
 
 _log = logging.getLogger(__name__)
-
-
-class Order(NamedTuple):
-    """What decides an epoch's batches: trials of one order can share a pass through the backbone."""
-
-    batch_size: int
-    max_tokens: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class TrainSpec:
-    """How to train.
-
-    Attributes:
-        lr: peak learning rate of AdamW, after a linear warm-up over `warmup_fraction` of the steps and before a linear
-            decay to 0 (Houlsby et al. 2019, section 3.1: warm-up over the first 10 %).
-        weight_decay: on weight matrices only, not on biases and layer norms.
-        max_tokens: bound of a batch, padding counted.
-        max_grad_norm: gradients are clipped to this norm; 0 leaves them as they are.
-        seed: of the batches' order.
-        loss: what of the loss is chosen.
-    """
-
-    epochs: int
-    lr: float
-    batch_size: int
-    max_tokens: int = 4096
-    weight_decay: float = 0.0
-    warmup_fraction: float = 0.1
-    max_grad_norm: float = 1.0
-    seed: int = 0
-    loss: LossSpec = field(default_factory=LossSpec)
-
-    @property
-    def order(self) -> Order:
-        """What decides the batches."""
-        return Order(self.batch_size, self.max_tokens, self.seed)
 
 
 @dataclass(frozen=True)
@@ -84,12 +47,16 @@ class Training:
         losses: of every step, 1-based.
         seconds: wall time spent in steps; in a cohort, its equal share of each.
         error: what ended it early; the other members of its cohort went on. Whoever sets it ends it.
+        stopped: whether it ended before its last epoch, and well. Whoever sets it ends it.
+        micro_batches: how many passes an update's batch was computed in at the end.
     """
 
     losses: list[tuple[int, float]] = field(default_factory=list)
     epoch_losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
     error: Exception | None = None
+    stopped: bool = False
+    micro_batches: int = 1
 
 
 def train(
@@ -134,20 +101,21 @@ def train_cohort(
 
     Guarantees: every model ends as it would alone, up to the rounding of a larger batch. A model whose training breaks
     leaves the cohort with its error, and so does one whose epochs are done. Where memory runs out, the pass is done
-    again with half as many models at a time; a model that does not even fit alone leaves with that error. Where a pass
-    fails of anything else, each model goes alone, and the one it fails of leaves. Every model is updated once a batch.
+    again with half as many models at a time, and for a model that does not fit alone in twice as many micro-batches;
+    one that does not even fit with a single row leaves with that error. Where a pass fails of anything else, each model
+    goes alone, and the one it fails of leaves. Every model is updated once a batch.
 
     Args:
         models: on one backbone.
         split: what they are trained on.
-        specs: each one's; they may differ in all but what decides the batches.
+        specs: each one's; they may differ in all but what decides the batches and their passes.
         below: what lies below all models' trained layers, computed before.
         on_step: told of each model's each step.
         on_epoch: called after each epoch with its number (from 1) and the models still in training, by position; may
             score them. Its time is not counted.
 
     Raises:
-        ValueError: the specs' batches differ, or the models' backbones or heads.
+        ValueError: the specs' batches or passes differ, or the models' backbones or heads.
     """
     return _Training(models, split, specs, below).run(on_step, on_epoch)
 
@@ -170,6 +138,11 @@ class _Member:
         self.result = Training()
         self.epoch_total = 0.0
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is to be trained."""
+        return self.result.stopped or self.result.error is not None
+
     def update(self) -> None:
         """One step of the optimizer. What it fails of is the member's own end: it may be half done."""
         try:
@@ -185,11 +158,12 @@ class _Training:
         self, models: Sequence[AdaptedModel], split: Encoded, specs: Sequence[TrainSpec], below: Stored | None
     ) -> None:
         Cohort(models)  # raises where they cannot be one
-        orders = {spec.order for spec in specs}
+        orders = {(spec.order, spec.micro_batches, spec.checkpointing) for spec in specs}
         if len(orders) != 1:
-            raise ValueError(f"the members of a cohort share their batches; theirs are {sorted(orders)}")
+            raise ValueError(f"the members of a cohort share their batches and passes; theirs are {sorted(orders)}")
+        order, self._parts, self._checkpointing = orders.pop()
         self._split, self._below = split, below
-        self._order = orders.pop()._asdict()
+        self._order = order._asdict()
         self._epochs = max(spec.epochs for spec in specs)
         batches = [count_batches(split, **self._order, epoch=epoch) for epoch in range(self._epochs)]
         pairs = zip(models, specs, strict=True)
@@ -215,27 +189,33 @@ class _Training:
         finally:
             for member in self._members:
                 member.optimizer.release()
+                member.result.micro_batches = self._parts
         return [member.result for member in self._members]
 
     def _training(self, epoch: int) -> list[_Member]:
-        return [m for m in self._members if m.result.error is None and epoch < m.spec.epochs]
+        return [m for m in self._members if not m.ended and epoch < m.spec.epochs]
 
     def _step(self, epoch: int, batch: Batch, on_step: Callable[[int, Progress], None]) -> None:
         """One step of every member still in training."""
         waiting = members = self._training(epoch)
         together, failure = self._together, None
+        parts = self._parts
         while waiting:
             part = waiting[:together]
             try:
                 with training_step():
                     started = time.perf_counter()  # here: waiting for another process's reading is not training
-                    losses = _update(part, batch, self._split.problem, self._below)
+                    losses = self._update(part, batch)
                     seconds = (time.perf_counter() - started) / len(part)
             except Exception as error:
                 free_memory(error)
-                if len(part) == 1:
+                if len(part) == 1 and is_out_of_memory(error) and self._parts < len(batch.rows):
+                    self._parts = min(2 * self._parts, len(batch.rows))
+                    _log.warning("memory ran out: each batch is computed in %d micro-batches from here", self._parts)
+                elif len(part) == 1:
                     part[0].result.error = error
                     waiting = waiting[1:]
+                    self._parts = parts  # what did not help it is no reason to slow down the others
                 elif is_out_of_memory(error):
                     self._together = together = len(part) // 2
                 else:  # alone, each shows whether it is the one
@@ -247,6 +227,29 @@ class _Training:
         if failure is not None and self._training(epoch) == members:
             _log.warning("these models cannot share a pass, and each goes alone: %s", failure)
             self._together = 1
+
+    def _update(self, members: Sequence[_Member], batch: Batch) -> list[float]:
+        """One update of each; their losses. Until all passes are over nothing is changed but gradients."""
+        for member in members:
+            member.optimizer.zero_grad()
+        cohort = Cohort([member.model for member in members])
+        problem, specs = self._split.problem, [member.spec.loss for member in members]
+        parts = split_batch(self._split, batch, self._parts)
+        # First: on a GPU the copies would wait for the whole pass.
+        targets = [moved(part.targets, cohort.device) for part in parts]
+        shares = _shares(problem, targets, specs)
+        losses = []
+        for part, wanted, share in zip(parts, targets, shares, strict=True):
+            with ExitStack() as held:
+                logits = cohort.logits(part, self._below, held=held if self._checkpointing else None)
+                own = torch.stack([problem.loss(each, wanted, spec) for each, spec in zip(logits, specs, strict=True)])
+                # The sum's gradient of each member's parameters is that of its own loss: no parameter is in two.
+                (own if share is None else own * share).sum().backward()  # type: ignore[no-untyped-call]
+            losses.append(own.detach() if share is None else own.detach() * share)
+        for member in members:
+            member.update()
+        values: list[float] = torch.stack(losses).sum(dim=0).tolist()
+        return values
 
     def _record(
         self,
@@ -272,31 +275,9 @@ class _Training:
         on_step(member.position, Progress(epoch + 1, member.spec.epochs, step, member.steps, loss))
 
 
-def _update(members: Sequence[_Member], batch: Batch, problem: Problem, below: Stored | None) -> list[float]:
-    """One pass and one update of each; their losses. Until the pass is over nothing is changed but gradients."""
-    for member in members:
-        member.optimizer.zero_grad()
-    cohort = Cohort([member.model for member in members])
-    targets = moved(batch.targets, cohort.device)  # first: on a GPU the copy would wait for the whole pass
-    logits = cohort.logits(batch, below)
-    # The sum's gradient of each member's parameters is that of its own loss: no parameter is in two.
-    losses = torch.stack(
-        [problem.loss(own, targets, member.spec.loss) for own, member in zip(logits, members, strict=True)]
-    )
-    losses.sum().backward()  # type: ignore[no-untyped-call]
-    for member in members:
-        member.update()
-    values: list[float] = losses.tolist()
-    return values
-
-
-def warmup_then_decay(steps: int, warmup_fraction: float) -> Callable[[int], float]:
-    """The learning rate's factor at a step from 0: up to 1 over the warm-up, then linearly down to 0 at `steps`."""
-    warmup = math.ceil(steps * warmup_fraction)
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        return max(0.0, (steps - step) / max(1, steps - warmup))
-
-    return factor
+def _shares(problem: Problem, targets: Sequence[Tensor], specs: Sequence[LossSpec]) -> Sequence[Tensor | None]:
+    """By how much each part of a batch counts in each member's loss, [K]; None where the batch is whole."""
+    if len(targets) == 1:
+        return [None]
+    weights = torch.stack([torch.stack([problem.weight(part, spec) for spec in specs]) for part in targets])
+    return list((weights / weights.sum(dim=0)).unbind())
