@@ -2,6 +2,7 @@
 
     pip install -e '.[benchmark]'
     python tests/benchmark/engine.py [--rounds 5] [--examples 640] [--epochs 1] [--variants ours tuned …]
+    python tests/benchmark/engine.py --subject pairs    # or decoder: see subjects.py
     python tests/benchmark/engine.py --ablation     # the engine without one of its techniques at a time
     python tests/benchmark/engine.py --cache        # what is kept below the lowest trained layer, and what that saves
     python tests/benchmark/engine.py --profile      # where a training step's time goes
@@ -28,6 +29,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from rounds import Figures, Rounds, apart, interleaved, print_machine, print_ratios, print_shares, print_table
+from subjects import SUBJECTS, subject_overrides
 
 if TYPE_CHECKING:
     from adapter_sweep.config import SweepConfig
@@ -48,6 +50,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=640)
     parser.add_argument("--epochs", type=int, help="1 unless given; 3 with --cache")
     parser.add_argument("--held-out", type=int, default=0, help="texts to score; all 1,008 unless given")
+    parser.add_argument("--subject", default="movies", choices=SUBJECTS)
     parser.add_argument("--variants", nargs="+", default=[*OTHERS, *COHORTS], choices=[*OTHERS, *COHORTS])
     mode = parser.add_mutually_exclusive_group()
     for name in ("ablation", "cache", "profile"):
@@ -67,18 +70,22 @@ def main() -> None:
 
         print_profile(_cohort((), options, 1))
         return
-    print(f"{options.examples} examples x {options.epochs} epochs, {options.rounds} rounds: median [min max]\n")
+    print(
+        f"{options.subject}: {options.examples} examples x {options.epochs} epochs, {options.rounds} rounds: median [min max]\n"
+    )
     (_ablation if options.ablation else _cache if options.cache else _comparison)(options)
 
 
 def _comparison(options: argparse.Namespace) -> None:
     names = options.variants
-    rounds = _rounds([*names, "products"], options)
+    rounds = _rounds([*names, *(["products"] if _counted(options) else [])], options)
     print_table(rounds, names, [*RATES, "peak_mib", "accuracy"])
     ours, others = ([name for name in names if (name in COHORTS) is wanted] for wanted in (True, False))
     cohorts = [(name, "ours") for name in ours if name != "ours" and "ours" in ours]
     print("\nratios within a round")
     print_ratios(rounds, [(name, other) for name in ours for other in others] + cohorts, RATES)
+    if not _counted(options):
+        return
     print("\nthe machine's rate of F.linear, GFLOP/s")
     print_table(rounds, ["products"], [key for key in rounds[0]["products"] if key.startswith("fp32")])
     print_table(rounds, ["products"], [key for key in rounds[0]["products"] if key.startswith("bf16")])
@@ -87,6 +94,11 @@ def _comparison(options: argparse.Namespace) -> None:
         print_table(rounds, ours, ["train_gflops", "eval_gflops"])
         print("\nof the machine's rate in the backbone's precision (mix), per cent")
         print_shares(rounds, ours, _shares)
+
+
+def _counted(options: argparse.Namespace) -> bool:
+    """Whether the arithmetic is known: products.py has that of BERT's layers."""
+    return bool(options.subject != "decoder")
 
 
 def _shares(found: dict[str, Figures], name: str) -> Figures:
@@ -122,7 +134,7 @@ def _rounds(names: Iterable[str], options: argparse.Namespace) -> Rounds:
 
 def _arguments(options: argparse.Namespace) -> list[str]:
     sizes = {"--examples": options.examples, "--epochs": options.epochs, "--held-out": options.held_out}
-    return [word for name, value in sizes.items() for word in (name, str(value))]
+    return [*(word for name, value in sizes.items() for word in (name, str(value))), "--subject", options.subject]
 
 
 def _one(name: str, options: argparse.Namespace) -> Figures:
@@ -138,7 +150,8 @@ def _one(name: str, options: argparse.Namespace) -> Figures:
         return _measured(TrainerVariant(name, _config((), options), options.held_out))
     if name in COHORTS:
         cohort = _cohort((), options, COHORTS[name])
-        return {**(figures := _measured(cohort)), **_reached(cohort, figures)}
+        figures = _measured(cohort)
+        return {**figures, **_reached(cohort, figures)} if _counted(options) else figures
     if name.startswith("without "):
         from ablations import ABLATIONS
 
@@ -153,7 +166,7 @@ def _config(overrides: Iterable[str], options: argparse.Namespace) -> "SweepConf
     from adapter_sweep.config.compose import compose
 
     overrides = list(overrides)
-    sizes = [f"task.max_train_examples={options.examples}", f"train.epochs={options.epochs}", f"train.lr={LR}"]
+    sizes = [*subject_overrides(options.subject, options.examples), f"train.epochs={options.epochs}", f"train.lr={LR}"]
     width = [] if "method=head" in overrides else [f"method.width={WIDTH}"]
     return compose([*sizes, f"train.max_length={LENGTH}", *width, *overrides]).config
 
