@@ -1,4 +1,4 @@
-"""Rows for every metric, made up by chance, and the metrics' scores of them by others' code or from their definition."""
+"""Rows for every metric, made up by chance, and what the metrics are of them by others' code or their definition."""
 
 import collections
 import re
