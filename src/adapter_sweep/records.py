@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
+
+from adapter_sweep.scores import METRICS, metric_and_language
 
 __all__ = [
     "METRIC_HELP",
@@ -16,12 +18,16 @@ __all__ = [
     "ConfirmedRun",
     "Direction",
     "ParamValue",
+    "Prediction",
     "StudyView",
     "TrialState",
     "TrialView",
+    "is_recorded",
+    "metric_help",
 ]
 
 ParamValue = str | int | float | bool | None
+Prediction = Any  # one row's, or its label: a plain JSON value, by task type (see `scores`); lists may be tuples
 Direction = Literal["maximize", "minimize"]
 
 
@@ -43,7 +49,7 @@ class TrialState(StrEnum):
 
 METRIC_HELP: dict[str, str] = {
     "accuracy": "the task's primary metric on the validation split",
-    "macro_f1": "unweighted mean of the classes' F1 on the validation split, where it is the primary metric",
+    **{key: f"{metric.help}, on the validation split" for key, metric in METRICS.items() if key != "accuracy"},
     "trainable_params": "parameters trained: adapters, layer norms and head",
     "adapter_params": "parameters in the adapters",
     "layer_norm_params": "parameters in the trained layer norms",
@@ -51,11 +57,17 @@ METRIC_HELP: dict[str, str] = {
     "trainable_fraction": "trainable parameters over the backbone's parameters",
     "latency_p50_ms": "median latency of one example (batch 1), milliseconds",
     "latency_p90_ms": "90th percentile of the latency of one example, milliseconds",
+    "storage_bytes": "bytes of the trained weights on disk, per task",
+    "peak_train_memory_mb": "largest memory that training takes at once, MB",
     "latency_ratio": "adapted over frozen backbone, batch 1, median of paired readings",
     "latency_ratio_low": "lower end of the ratio's 95 % bootstrap interval",
     "latency_ratio_high": "upper end of the ratio's 95 % bootstrap interval",
     "latency_noise_floor": "how far from 1 the backbone's ratio against itself may read (95 %)",
     "latency_noisy": "1 where a reading's IQR over median exceeds 10 %, else 0",
+    "merged_latency_p50_ms": "median latency of one example with merged weights, milliseconds",
+    "merged_latency_ratio": "latency ratio once the method's weights are merged into the backbone's, where they can be",
+    "merged_latency_ratio_low": "lower end of the merged ratio's 95 % bootstrap interval",
+    "merged_latency_ratio_high": "upper end of the merged ratio's 95 % bootstrap interval",
     "batch_latency_p50_ms": "median latency of one throughput batch, milliseconds",
     "batch_latency_p90_ms": "90th percentile of the latency of one throughput batch, milliseconds",
     "batch_latency_ratio": "adapted over frozen backbone at the throughput batch",
@@ -66,12 +78,35 @@ METRIC_HELP: dict[str, str] = {
     "train_seconds": "wall seconds of training; in a cohort, the trial's equal share",
     "eval_seconds": "wall seconds of the last evaluation; in a cohort, the trial's equal share",
     "cohort_size": "trials that were trained in the same passes, this one included",
+    "micro_batches": "forward passes that an update's batch is split into",
+    "stopped_epoch": "the epoch early stopping ended training after",
     "train_loss": "training loss of the last epoch, mean over examples",
     "identity_gap": "relative change of the hidden states by the adapters before training",
     "eval_examples": "examples scored",
     "test_accuracy": "the task's primary metric on the test split, which only confirmation reads",
     "test_examples": "examples of the test split scored",
 }
+
+
+def is_recorded(name: str) -> bool:
+    """Whether a number may be recorded under a name: one of `METRIC_HELP`, or a metric by language or on test."""
+    return metric_help(name) is not None
+
+
+def metric_help(name: str) -> str | None:
+    """What a recorded number is, in a few words; None where nothing is recorded under the name.
+
+    Besides those of `METRIC_HELP` there are a metric's value for one language of multilingual data, e.g. `accuracy_de`,
+    and each metric on the test split, e.g. `test_entity_f1`.
+    """
+    if name in METRIC_HELP:
+        return METRIC_HELP[name]
+    found = metric_and_language(name.removeprefix("test_"))
+    if found is None:
+        return None
+    metric, language = found
+    split = "test split, which only confirmation reads" if name.startswith("test_") else "validation split"
+    return METRICS[metric].help + (f", of language {language}" if language else "") + f", on the {split}"
 
 
 @dataclass(frozen=True)
@@ -116,7 +151,7 @@ class ConfirmedRun:
         params: the swept parameters under their Hydra keys.
         seed: `train.seed` of this run.
         metrics: the record: costs, `test_accuracy`, `test_examples`, `train_loss`, …; empty unless complete.
-        predictions: the predicted class of every test row, in the split's order; empty unless complete.
+        predictions: what was predicted for every test row, in the split's order; empty unless complete.
         reason: why it failed; None otherwise.
     """
 
@@ -126,7 +161,7 @@ class ConfirmedRun:
     seed: int
     state: TrialState
     metrics: Mapping[str, float] = field(default_factory=dict)
-    predictions: tuple[int, ...] = ()
+    predictions: tuple[Prediction, ...] = ()
     reason: str | None = None
     mlflow_run_id: str | None = None
 
@@ -136,18 +171,18 @@ class Confirmation:
     """What confirming a study's finalists on the test split left behind.
 
     Attributes:
-        metric: the task's primary metric: `accuracy` or `macro_f1`.
-        labels: the true class of every test row.
+        metric: the task's primary metric, one of `scores.METRICS`.
+        labels: the label of every test row.
         seeds: the fresh seeds, none of which the search has used.
         runs: every finalist on every seed, so far.
-        anchors: reference points beside the finalists, label -> predicted class of every test row.
+        anchors: reference points beside the finalists, label -> what they predict for every test row.
     """
 
     metric: str
-    labels: tuple[int, ...]
+    labels: tuple[Prediction, ...]
     seeds: tuple[int, ...]
     runs: tuple[ConfirmedRun, ...]
-    anchors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    anchors: Mapping[str, tuple[Prediction, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

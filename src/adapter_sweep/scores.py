@@ -12,6 +12,7 @@ What a row's prediction and label are, as plain JSON:
 - `spans`: the answer's text, `""` for none; the label is the list of accepted answers.
 """
 
+import functools
 import re
 import string
 from collections import Counter
@@ -28,6 +29,7 @@ __all__ = [
     "TaskType",
     "answer_f1",
     "exact_match",
+    "metric_and_language",
     "row_numbers",
 ]
 
@@ -54,26 +56,30 @@ class Metric:
     Attributes:
         title: its name in a sentence.
         low: its least value: 0, or -1 of a correlation. The best is 1.
+        share: whether it is a share of the rows, each of which is right or wrong.
     """
 
     title: str
     formula: Formula
     help: str
     low: float = 0.0
+    share: bool = False
 
 
 METRICS: Mapping[str, Metric] = {
-    "accuracy": Metric("accuracy", Formula.MEAN, "share of examples with the right class"),
+    "accuracy": Metric("accuracy", Formula.MEAN, "share of examples with the right class", share=True),
     "macro_f1": Metric("macro F1", Formula.CLASSES, "unweighted mean of F1 over the classes that occur"),
     "f1": Metric("F1", Formula.F1, "F1 of the second of two classes"),
     "matthews": Metric("Matthews correlation", Formula.CLASSES, "Matthews correlation of classes", -1.0),
     "micro_f1": Metric("micro F1", Formula.F1, "F1 over all pairs of an example and a label"),
-    "subset_accuracy": Metric("subset accuracy", Formula.MEAN, "share of examples with exactly the right labels"),
+    "subset_accuracy": Metric(
+        "subset accuracy", Formula.MEAN, "share of examples with exactly the right labels", share=True
+    ),
     "spearman": Metric("Spearman correlation", Formula.CORRELATION, "rank correlation with the labels", -1.0),
     "pearson": Metric("Pearson correlation", Formula.CORRELATION, "linear correlation with the labels", -1.0),
     "entity_f1": Metric("entity F1", Formula.F1, "F1 over entities, right in type and both ends (CoNLL-2003)"),
     "answer_f1": Metric("answer F1", Formula.MEAN, "mean overlap of the answers' words, as F1 (SQuAD)"),
-    "exact_match": Metric("exact match", Formula.MEAN, "share of answers that match exactly (SQuAD)"),
+    "exact_match": Metric("exact match", Formula.MEAN, "share of answers that match exactly (SQuAD)", share=True),
 }
 
 # The metrics of each task type; the first is the primary one unless `task.metric` says otherwise.
@@ -84,6 +90,24 @@ TASK_METRICS: Mapping[TaskType, tuple[str, ...]] = {
     "tokens": ("entity_f1",),
     "spans": ("answer_f1", "exact_match"),
 }
+
+
+# What may follow a metric's name in multilingual data, e.g. `de`, `pt_BR`, `zh-CN`.
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
+
+
+def metric_and_language(name: str) -> tuple[str, str] | None:
+    """The metric that a recorded name is of, and the language it is for: `("entity_f1", "de")` of `entity_f1_de`.
+
+    The language is empty for all rows. None where the name is of no metric.
+    """
+    if name in METRICS:
+        return name, ""
+    for metric in sorted(METRICS, key=len, reverse=True):
+        language = name.removeprefix(f"{metric}_")
+        if language != name and _LANGUAGE.fullmatch(language):
+            return metric, language
+    return None
 
 
 def row_numbers(metric: str, prediction: Any, label: Any) -> tuple[float, ...]:
@@ -104,7 +128,7 @@ def row_numbers(metric: str, prediction: Any, label: Any) -> tuple[float, ...]:
         return (max((answer_f1(prediction, each) for each in label), default=0.0),)
     if metric == "exact_match":
         return (float(any(exact_match(prediction, each) for each in label)),)
-    return (float(prediction == label),)
+    return (float(_hashable(prediction) == _hashable(label)),)
 
 
 def exact_match(answer: str, accepted: str) -> bool:
@@ -127,10 +151,12 @@ def answer_f1(answer: str, accepted: str) -> float:
     return 2 * shared / (len(found) + len(true))
 
 
-def _words(answer: str) -> list[str]:
+@functools.lru_cache(maxsize=2**16)  # accepted answers meet the predictions of every run
+def _words(answer: str) -> tuple[str, ...]:
     bare = "".join(letter for letter in answer.lower() if letter not in string.punctuation)
-    return re.sub(r"\b(a|an|the)\b", " ", bare).split()
+    return tuple(re.sub(r"\b(a|an|the)\b", " ", bare).split())
 
 
 def _hashable(item: Any) -> Any:
-    return tuple(item) if isinstance(item, Sequence) and not isinstance(item, str) else item
+    """The same with tuples for lists, to any depth: JSON has lists where Python had tuples."""
+    return tuple(map(_hashable, item)) if isinstance(item, Sequence) and not isinstance(item, str) else item

@@ -29,6 +29,7 @@ from adapter_sweep.engine.adapters import AdaptedModel, count_params
 from adapter_sweep.engine.saving import save_adapted
 from adapter_sweep.provenance import cpu_name
 from adapter_sweep.records import METRIC_HELP, TrialState
+from adapter_sweep.scores import METRICS as SCORES
 from adapter_sweep.study.facts import PREFIX
 from adapter_sweep.study.ledger import CURVES_FILE, Ledger, storage_url
 from adapter_sweep.tracking import Tracker, content
@@ -41,7 +42,7 @@ SPACE = {
     "method.placement": "choice(post_attention, post_ffn, both)",
     "train.lr": "tag(log, interval(3e-4, 1e-2))",
 }
-METRICS = {name: 0.5 for name in METRIC_HELP if name != "macro_f1"}
+METRICS = {name: 0.5 for name in METRIC_HELP if name == "accuracy" or name not in SCORES}
 STEPS = 200
 
 

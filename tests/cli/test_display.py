@@ -63,3 +63,16 @@ def test_what_is_told_of_an_unknown_trial_is_no_error() -> None:
     display.step(7, Progress(1, 1, 1, 1, 0.5))
     display.epoch(7, 1, 1, 0.5, 0.5)
     display.end(complete(7))
+
+
+def test_a_score_is_called_by_its_metric() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    display = Display(console, what="run", metric="entity_f1")
+    with display.progress(0, 1):
+        display.begin(0, {})
+        display.epoch(0, 1, 2, 0.5, 0.75)
+        tested = {"test_accuracy": 0.5, "trainable_params": 1.0, "latency_ratio": 1.0}
+        display.end(TrialView(0, TrialState.COMPLETE, {}, tested))
+    lines = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "run 0: epoch 1/2  loss 0.500  entity F1 0.750\n" in lines
+    assert "test entity F1 0.500  params 1" in lines

@@ -40,7 +40,8 @@ def test_ratios_and_accuracies() -> None:
     for text in ("0", "1k", "x", "-1"):
         with pytest.raises(UserInputError, match=f"--max-latency-ratio={text}: not a ratio"):
             read_ratio("--max-latency-ratio", text)
-    for text in ("80", "80%", "1.01", "-0.1"):
+    assert read_accuracy("--min-accuracy", "-0.25") == -0.25  # of a correlation
+    for text in ("80", "80%", "1.01", "-1.1", "--0.1"):
         with pytest.raises(UserInputError, match=f"--min-accuracy={text}: not an accuracy; allowed: a number from 0"):
             read_accuracy("--min-accuracy", text)
 

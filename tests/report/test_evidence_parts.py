@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score
 
-from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.report.evidence import scores
 from adapter_sweep.report.evidence.draws import joint_draws, seed_variances
 from adapter_sweep.report.evidence.intervals import score_interval
 from adapter_sweep.report.evidence.labels import compare_costs, front_probabilities, surely_higher
-from adapter_sweep.report.evidence.scores import grain, resampled_scores, run_scores
+from adapter_sweep.report.evidence.scores import resampled_scores
 from adapter_sweep.report.intervals import wilson
+from adapter_sweep.report.metrics import row_table
 
 
 @pytest.mark.parametrize(
@@ -30,30 +29,30 @@ def test_a_score_interval_is_wilsons_where_rows_are_all_the_doubt() -> None:
     assert wide[0] < narrow[0] < 0.8 < narrow[1] < wide[1]
 
 
-def test_scores_are_those_of_the_tasks_metric() -> None:
-    random = np.random.default_rng(0)
-    for _ in range(20):
-        labels, runs = random.integers(0, 4, size=12), random.integers(1, 6, size=(3, 12))
-        assert run_scores(labels, runs, "accuracy") == pytest.approx([accuracy_score(labels, run) for run in runs])
-        expected = [f1_score(labels, run, average="macro", zero_division=0.0) for run in runs]
-        assert run_scores(labels, runs, "macro_f1") == pytest.approx(expected)
-    with pytest.raises(AdapterSweepError, match="metric 'f2': no such metric; there are accuracy, macro_f1"):
-        run_scores(labels, runs, "f2")
+def test_an_interval_of_a_correlation_stays_within_minus_one_and_one() -> None:
+    low, high = score_interval(0.9, 1.96 * (1 - 0.81) / 20, 2 / 400, -1.0)
+    fisher = np.tanh(np.arctanh(0.9) + np.array([-1, 1]) * 1.96 / 20)
+    assert (low, high) == pytest.approx(tuple(fisher), abs=0.001)
+    assert 0.9 - low > high - 0.9
+    low, high = score_interval(-0.2, 0.1, 2 / 400, -1.0)
+    assert low < -0.25
+    assert -0.15 < high < 0
+    low, high = score_interval(1.0, 0.001, 2 / 400, -1.0)
+    assert (low, high) == pytest.approx((2 * wilson(1.0, 400)[0] - 1, 1.0))
+    assert score_interval(-0.9, 0.5, 2 / 400, -1.0)[0] >= -1
 
 
 def test_a_class_that_a_resample_leaves_out_does_not_count() -> None:
-    labels = np.array([0] * 9 + [1])
-    random = np.random.default_rng(0)
-    assert (resampled_scores(labels, labels[None], "macro_f1", 50, random) == 1).all()
-    assert grain(labels, "macro_f1") == 1 / 2
-    assert grain(labels, "accuracy") == 1 / 10
+    labels = [0] * 9 + [1]
+    runs = row_table("macro_f1", labels, labels)[None]
+    assert (resampled_scores("macro_f1", runs, 50, np.random.default_rng(0)) == 1).all()
 
 
 def test_resampled_scores_vary_as_a_share_does_and_share_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scores, "_CELLS", 3_000)  # many batches of draws
-    labels = np.zeros(200, dtype=np.int64)
-    run = np.r_[np.zeros(160, dtype=np.int64), np.ones(40, dtype=np.int64)]
-    drawn = resampled_scores(labels, np.stack([run, run, 1 - run]), "accuracy", 4_000, np.random.default_rng(0))
+    labels, run = [0] * 200, [0] * 160 + [1] * 40
+    runs = np.stack([row_table("accuracy", said, labels) for said in (run, run, [1 - each for each in run])])
+    drawn = resampled_scores("accuracy", runs, 4_000, np.random.default_rng(0))
     assert drawn.shape == (4_000, 3)
     assert (drawn[:, 0] == drawn[:, 1]).all()
     assert drawn[:, 0] + drawn[:, 2] == pytest.approx(np.ones(4_000))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from confirmed_studies import Truth
+from other_tasks import OtherTruth
 
 from adapter_sweep.report.evidence import Label, evidence
 
@@ -50,6 +51,15 @@ KINDS: dict[str, Truth] = {
     ),
     "failed runs": Truth((0.80, 0.80, 0.82, 0.81, 0.83), (0.01,) * 5, **COSTS5, rows=400, seeds=4, fails=0.2),
 }  # fmt: skip
+
+
+OTHER_KINDS: dict[str, OtherTruth] = {
+    "spearman": OtherTruth("spearman", (0.80, 0.82, 0.85), 0.05, rows=200, seeds=3),
+    "spearman, low": OtherTruth("spearman", (0.1, 0.2, 0.3), 0.0, rows=200, seeds=3),
+    "pearson, high": OtherTruth("pearson", (0.97, 0.95, 0.90), 0.05, rows=200, seeds=3),
+    "micro F1": OtherTruth("micro_f1", (0.80, 0.85, 0.90), 0.05, rows=200, seeds=3),
+    "entity F1": OtherTruth("entity_f1", (0.90, 0.95, 0.97), 0.05, rows=200, seeds=3),
+}
 
 
 @dataclass
@@ -138,6 +148,34 @@ def test_intervals_cover_and_dominated_is_seldom_wrong() -> None:
 def test_a_finalist_that_is_far_behind_is_called_dominated() -> None:
     tally = power(rows=1_000, seeds=5, gap=0.06, studies=30)
     assert tally.rightly_dominated / tally.dominated >= 0.9
+
+
+def covered(name: str, studies: int, seed: int) -> tuple[float, float]:
+    """The shares of scores, and of differences, whose interval holds the truth."""
+    truth, random = OTHER_KINDS[name], np.random.default_rng([seed, list(OTHER_KINDS).index(name)])
+    expected, scores, gains = truth.scores(), [], []
+    for _ in range(studies):
+        found = evidence(truth.study(random))
+        assert found is not None
+        scores += [each.score.low <= expected[int(each.configuration)] <= each.score.high for each in found.finalists]
+        for pair in (*found.differences, *found.over_anchors):
+            other = 0.0 if pair.second == "constant" else expected[int(pair.second)]
+            gains.append(pair.gain.low <= expected[int(pair.first)] - other <= pair.gain.high)
+    return float(np.mean(scores)), float(np.mean(gains))
+
+
+@pytest.mark.parametrize("name", ["spearman", "micro F1"])
+def test_intervals_cover_whichever_the_metric(name: str) -> None:
+    assert all(share >= 0.9 for share in covered(name, 40, seed=1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHER_KINDS)
+def test_intervals_cover_for_each_metric(name: str) -> None:
+    scores, gains = covered(name, 1_000, seed=2)
+    print(f"\n{name}: scores cover {scores:.1%}, differences {gains:.1%}")
+    assert 0.93 <= scores <= 0.985
+    assert 0.93 <= gains <= 0.985
 
 
 @pytest.mark.slow

@@ -9,6 +9,10 @@ from adapter_sweep.records import METRIC_HELP, TrialState
 from adapter_sweep.report import front
 from adapter_sweep.report.evidence import Evidence
 from adapter_sweep.report.tables import columns, front_json, trials_csv
+from adapter_sweep.report.wording import is_score
+from adapter_sweep.scores import METRICS, TASK_METRICS
+
+OTHER_TYPES = set(METRICS) - set(TASK_METRICS["classification"])
 
 
 def rows_of(text: str) -> list[dict[str, str]]:
@@ -16,12 +20,25 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 
 def test_columns_are_stable_and_complete() -> None:
-    expected = ["trial", "state", "method.placement", "method.width", *METRIC_HELP]
+    expected = [
+        "trial",
+        "state",
+        "method.placement",
+        "method.width",
+        *(key for key in METRIC_HELP if key not in OTHER_TYPES),
+    ]
     expected += ["reason", "started", "ended", "mlflow_run_id", "command"]
     assert columns(make_study()) == columns(usual_study()) == expected
-    extra = make_study(make_trial(0, 0.8, f1=0.7, swept={"seed": 1}))
+    extra = make_study(make_trial(0, 0.8, perplexity=0.7, swept={"seed": 1}))
     assert columns(extra)[2:5] == ["method.placement", "method.width", "seed"]
-    assert columns(extra)[-6] == "f1"
+    assert columns(extra)[-6] == "perplexity"
+
+
+def test_a_study_has_columns_for_the_metrics_of_its_type_of_task() -> None:
+    german = make_trial(0, 0.8, spearman=0.8, spearman_de=0.7)
+    study = make_study(german, config={"task": {"metric": "spearman"}})
+    found = [key for key in columns(study) if is_score(key) and not key.startswith("test_")]
+    assert found == ["accuracy", "spearman", "pearson", "spearman_de"]
 
 
 def test_every_trial_is_a_row_and_absent_is_empty() -> None:

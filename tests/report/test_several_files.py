@@ -192,7 +192,7 @@ def test_any_studies_can_be_told_and_drawn(studies: list[StudyView]) -> None:
     assert "<h1>" in comparison_html(comparison)
     assert comparison_markdown(comparison).startswith("# ")
     assert json.loads(compare_json(comparison))["studies"]
-    png, svg = comparison_images(studies[0], comparison.chart, comparison.title)
+    png, svg = comparison_images(studies, comparison.chart, comparison.title)
     assert png.startswith(b"\x89PNG")
     ElementTree.fromstring(svg)
     marks = [(mark.shape, mark.light) for mark in comparison.chart.marks]

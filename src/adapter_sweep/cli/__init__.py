@@ -102,7 +102,9 @@ def best(
     max_latency_ratio: Annotated[
         str | None, typer.Option(metavar="X", help="At most so many times the frozen backbone's latency, e.g. 1.05.")
     ] = None,
-    min_accuracy: Annotated[str | None, typer.Option(metavar="X", help="At least this accuracy, from 0 to 1.")] = None,
+    min_accuracy: Annotated[
+        str | None, typer.Option(metavar="X", help="At least this accuracy, or score by the task's metric, e.g. 0.8.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Choose the trial to ship: the best one, or one as good that costs less, within a budget."""

@@ -95,7 +95,7 @@ class _Confirming:
         publisher = Publisher(
             ledger, self.results_dir, config.tracking.uri, config.tracking.enabled, console, confirms=parent
         )
-        display = Display(console, what="run")  # whose numbers are no trial's of the study
+        display = Display(console, what="run", metric=settings.task.metric)  # whose numbers are no trial's of the study
 
         def anchors() -> None:
             write_anchors(ledger, bench.held_out.labels, settings.task.metric, bench.anchor_predictions())

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from adapter_sweep.engine.training import Progress as StepProgress
 from adapter_sweep.records import ParamValue, StudyView, TrialState, TrialView
+from adapter_sweep.report.wording import metric_name
 
 __all__ = ["Display"]
 
@@ -23,24 +24,26 @@ class _Running:
     began: float
     bar: TaskID | None
     fraction: float = 0.0
-    accuracy: str = ""
+    score: str = ""
 
 
 class Display:
-    """Trials done, the running trials, each one's epoch, loss and validation accuracy, and time left.
+    """Trials done, the running trials, each one's epoch, loss and validation score, and time left.
 
     On a terminal a live line each for the study and for each running trial, as many as fit; elsewhere a plain line at
     each epoch and each end.
     """
 
-    def __init__(self, console: Console, *, what: str = "trial") -> None:
+    def __init__(self, console: Console, *, what: str = "trial", metric: str = "accuracy") -> None:
         """Name what is shown.
 
         Args:
             console: where.
             what: the word for what is numbered.
+            metric: the task's primary metric, which a score is called by.
         """
         self._console = console
+        self._metric = metric
         self._what = what
         self._live: Progress | None = None
         self._study_bar = TaskID(0)
@@ -132,17 +135,18 @@ class Display:
             description=f"{self._what} {number} training",
             total=progress.steps,
             completed=progress.step,
-            text=f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.3f}{trial.accuracy}",
+            text=f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.3f}{trial.score}",
         )
         self._live.update(self._study_bar, text=f"{self._done}/{self._total}{self._left()}")
 
     def epoch(self, number: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
-        """An epoch was scored."""
+        """An epoch was scored; `accuracy` is the task's primary metric."""
         if number in self._running:
-            self._running[number].accuracy = f"  accuracy {accuracy:.3f}"
+            self._running[number].score = f"  {metric_name(self._metric)} {accuracy:.3f}"
         if not self._live:
             self._console.print(
-                f"{self._what} {number}: epoch {epoch}/{epochs}  loss {loss:.3f}  accuracy {accuracy:.3f}"
+                f"{self._what} {number}: epoch {epoch}/{epochs}  loss {loss:.3f}  "
+                f"{metric_name(self._metric)} {accuracy:.3f}"
             )
 
     def end(self, trial: TrialView) -> None:
@@ -150,7 +154,7 @@ class Display:
         self._done += 1
         self._ended += 1
         running = self._running.pop(trial.number, None)
-        line = f"{self._what} {trial.number:>3}  {_short(trial.params)}  {_result(trial)}"
+        line = f"{self._what} {trial.number:>3}  {_short(trial.params)}  {_result(trial, self._metric)}"
         if running is not None:
             line += f"  ({time.monotonic() - running.began:.0f} s)"
         if not self._live:
@@ -195,10 +199,10 @@ def _short(params: Mapping[str, ParamValue]) -> str:
     )
 
 
-def _result(trial: TrialView) -> str:
+def _result(trial: TrialView, metric: str) -> str:
     if trial.state is not TrialState.COMPLETE:
         return f"{trial.state}: {trial.reason}"
     metrics = trial.metrics
-    key = "test_accuracy" if "test_accuracy" in metrics else "accuracy"
-    score = f"{key.replace('_', ' ')} {metrics[key]:.3f}"
+    test = "test_" if "test_accuracy" in metrics else ""
+    score = f"{metric_name(test + metric)} {metrics[test + 'accuracy']:.3f}"
     return f"{score}  params {metrics['trainable_params']:,.0f}  latency x{metrics['latency_ratio']:.2f}"

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from adapter_sweep.records import METRIC_HELP, StudyView, TrialView
+from adapter_sweep.records import StudyView, TrialView, metric_help
 from adapter_sweep.report import Evidence, Rows, answer, confirmed_rows, confirmed_sentences, front_rows
 
 __all__ = ["open_console", "print_confirmed", "print_front", "print_record"]
@@ -52,7 +52,7 @@ def print_record(console: Console, trial: TrialView) -> None:
         table.add_column(header, justify=justify)  # type: ignore[arg-type]
     for name, value in trial.metrics.items():
         shown = f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 2 else f"{value:.4g}"
-        table.add_row(name, shown, METRIC_HELP.get(name, ""))
+        table.add_row(name, shown, metric_help(name) or "")
     console.print()
     console.print(table, soft_wrap=False)
     console.print()

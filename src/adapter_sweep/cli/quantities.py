@@ -36,15 +36,17 @@ def read_ratio(option: str, text: str) -> float:
 
 
 def read_accuracy(option: str, text: str) -> float:
-    """A share from 0 to 1.
+    """A score by whichever metric: from 0 to 1, of a correlation from -1.
 
     Raises:
         UserInputError: it is not one.
     """
-    value = _read(text)
+    bare = text.strip().removeprefix("-")
+    value = _read(bare)
     if value is None or value > 1:
-        raise UserInputError(f"{option}={text}: not an accuracy; allowed: a number from 0 to 1, e.g. 0.8")
-    return value
+        allowed = "a number from 0 to 1, e.g. 0.8; of a correlation from -1 to 1"
+        raise UserInputError(f"{option}={text}: not an accuracy; allowed: {allowed}")
+    return value if bare == text.strip() else -value
 
 
 def _read(text: str, *, units: bool = False) -> float | None:

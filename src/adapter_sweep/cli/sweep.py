@@ -52,7 +52,7 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
     console = open_console()
     config = composed.config
     results_dir = Path(config.results_dir).expanduser()
-    display = Display(console)
+    display = Display(console, metric=config.task.metric)
     url = storage_url(config.study.storage, results_dir)
     with console.status("Loading the backbone and the data …"):
         config = _as_begun(composed, name, url)

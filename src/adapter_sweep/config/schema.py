@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from adapter_sweep.config.layers import parsed_layers, read_layers
-from adapter_sweep.records import METRIC_HELP, Direction
+from adapter_sweep.records import METRIC_HELP, Direction, is_recorded
 
 __all__ = [
     "SECTIONS",
@@ -273,9 +273,10 @@ class SweepConfig(_Section):
     @field_validator("objectives")
     @classmethod
     def _known(cls, value: dict[str, Direction]) -> dict[str, Direction]:
-        unknown = [name for name in value if name not in METRIC_HELP]
+        unknown = [name for name in value if not is_recorded(name)]
         if unknown:
-            raise ValueError(f"{', '.join(unknown)} is not recorded; allowed: {', '.join(METRIC_HELP)}")
+            allowed = f"{', '.join(METRIC_HELP)}, and a metric's name with _ and a language, e.g. accuracy_de"
+            raise ValueError(f"{', '.join(unknown)} is not recorded; allowed: {allowed}")
         return value
 
 

@@ -57,13 +57,13 @@ def answer(study: StudyView) -> Answer:
         *_missing(study),
         *_beside_anchors(study, best, error),
     ]
-    details += [*_noisy(members), _caution(primary, error)]
+    details += [*_noisy(members), _caution(metric_name(primary, study), error)]
     return Answer(_headline(study, best, near, error), tuple(details), best, near, error)
 
 
 def _headline(study: StudyView, best: TrialView, near: TrialView | None, error: float | None) -> str:
     primary, cost = primary_objective(study), cost_objective(study)
-    score = f"{metric_name(primary)} {score_text(study, best, primary)}"
+    score = f"{metric_name(primary, study)} {score_text(study, best, primary)}"
     if error is None:
         word = "highest" if study.objectives[primary] == "maximize" else "lowest"
         start = f"{_who(study, best)} has the {word} {score}"
@@ -124,7 +124,7 @@ def _counts(study: StudyView) -> str:
 
 def _front(study: StudyView, size: int) -> str:
     aims = [
-        f"{metric_name(key)} ({'higher' if way == 'maximize' else 'lower'} is better)"
+        f"{metric_name(key, study)} ({'higher' if way == 'maximize' else 'lower'} is better)"
         for key, way in study.objectives.items()
     ]
     listed = aims[0] if len(aims) == 1 else ", ".join(aims[:-1]) + " and " + aims[-1]
@@ -152,7 +152,7 @@ def _missing(study: StudyView) -> list[str]:
         if count:
             sentences.append(
                 f"Of {len(complete):,} complete {_plural('trial', len(complete))}, {count:,} "
-                f"lack{'s' * (count == 1)} {metric_name(key)} and cannot be on the front."
+                f"lack{'s' * (count == 1)} {metric_name(key, study)} and cannot be on the front."
             )
     return sentences
 
@@ -185,14 +185,11 @@ def _noisy(members: list[TrialView]) -> list[str]:
     return [f"Latency was read on a noisy machine for {_plural('trial', len(noisy))} {shown}."]
 
 
-def _caution(primary: str, error: float | None) -> str:
+def _caution(score: str, error: float | None) -> str:
     less = (
         "differences within one standard error are not a ranking" if error is not None else "it has no error bar here"
     )
-    return (
-        f"Each {metric_name(primary)} is one training run on the validation split, and the top one of many "
-        f"flatters itself; {less}."
-    )
+    return f"Each {score} is one training run on the validation split, and the top one of many flatters itself; {less}."
 
 
 def _plural(word: str, count: int) -> str:

@@ -88,6 +88,7 @@ def _refused(study: StudyView) -> Check:
 
 def _differences(study: StudyView) -> Check:
     name, primary, members = "Differences and chance", primary_objective(study), front(study)
+    score = metric_name(primary, study)
     ranked = sorted(members, key=lambda trial: trial.metrics[primary])
     pairs = list(itertools.pairwise(ranked))
     if not pairs:
@@ -97,18 +98,16 @@ def _differences(study: StudyView) -> Check:
         errors = [standard_error(study, trial, primary) for trial in (low, high)]
         known = [error for error in errors if error is not None]
         if len(known) < len(errors):
-            return Check(name, Verdict.UNKNOWN, f"The error of {metric_name(primary)} is not known for this metric.")
+            return Check(name, Verdict.UNKNOWN, f"The error of {score} is not known for this metric.")
         # Equal scores make no claim that chance could undo.
         close += 0 < high.metrics[primary] - low.metrics[primary] < max(known)
     if not close:
-        sentence = (
-            f"Neighbours on the front differ in {metric_name(primary)} by a standard error or more, or not at all."
-        )
+        sentence = f"Neighbours on the front differ in {score} by a standard error or more, or not at all."
         return Check(name, Verdict.PASSED, sentence)
     return Check(
         name,
         Verdict.LOOK,
-        f"{_of(close, len(pairs), 'pair')} of neighbours on the front differ in {metric_name(primary)} by less than "
+        f"{_of(close, len(pairs), 'pair')} of neighbours on the front differ in {score} by less than "
         "one standard error: their order may be chance.",
     )
 

@@ -9,7 +9,7 @@ from adapter_sweep.report.front import primary_objective
 from adapter_sweep.report.intervals import score_interval
 from adapter_sweep.report.rows import shown_metrics
 from adapter_sweep.report.scales import as_number, is_log
-from adapter_sweep.report.wording import is_count, metric_name, one_line, param, plain, short_keys
+from adapter_sweep.report.wording import is_count, is_score, metric_name, one_line, param, plain, short_keys
 
 __all__ = ["trial_columns"]
 
@@ -74,8 +74,9 @@ def _param_column(
 def _metric_column(study: StudyView, trials: Sequence[TrialView], key: str) -> Encoded:
     column: Encoded = {
         "key": plain(key),
-        "name": metric_name(key),
+        "name": metric_name(key, study),
         "count": is_count(key),
+        "score": is_score(key),
         "log": key.endswith("_params"),
         **_distinct([_number(trial.metrics.get(key)) for trial in trials]),
     }

@@ -34,7 +34,7 @@ def _draw(figure: "Figure", study: StudyView, shown: Picture) -> None:
     figure.subplots_adjust(left=0.07, right=0.985, top=0.80, bottom=0.125, wspace=0.06)
     for index, (axes, panel) in enumerate(zip(all_axes, shown.panels, strict=True)):
         _axes(axes, study, shown, panel, first=index == 0)
-    _legend(figure, shown)
+    _legend(figure, study, shown)
     figure.canvas.draw()
     for index, (axes, panel) in enumerate(zip(all_axes, shown.panels, strict=True)):
         _label(axes, shown, panel, first=index == 0)
@@ -135,7 +135,7 @@ def _label(axes: "Axes", shown: Picture, panel: Panel, *, first: bool) -> None:
     place_labels(axes, labels, [(p.x, p.y) for p in members], boxes)
 
 
-def _legend(figure: "Figure", shown: Picture) -> None:
+def _legend(figure: "Figure", study: StudyView, shown: Picture) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -161,7 +161,7 @@ def _legend(figure: "Figure", shown: Picture) -> None:
         }
         entries.append((dot("o", **look), words))
     if shown.band:
-        entries.append((Patch(color="#F3EBD3"), f"within one standard error of the best {metric_name(shown.y)}"))
+        entries.append((Patch(color="#F3EBD3"), f"within one standard error of the best {metric_name(shown.y, study)}"))
     figure.legend(
         [handle for handle, _ in entries],
         [words for _, words in entries],

@@ -1,9 +1,10 @@
 """How far a score may be off, from the number of examples it was counted on."""
 
 import math
-from collections.abc import Mapping
 
 from adapter_sweep.records import StudyView, TrialView
+from adapter_sweep.report.wording import task_metric
+from adapter_sweep.scores import METRICS, Formula
 
 __all__ = ["Z_95", "score_interval", "standard_error", "wilson"]
 
@@ -26,35 +27,58 @@ def wilson(share: float, rows: float) -> tuple[float, float]:
 
 
 def standard_error(study: StudyView, trial: TrialView, key: str) -> float | None:
-    """One standard error of a trial's score, sqrt(p (1 - p) / n), where the score is a share of n examples.
+    """One standard error of a trial's score on the validation split, from the score and the number of its examples.
 
-    None for other metrics than plain accuracy: the record's `accuracy` is the task's primary metric, which
-    `task.metric` names. At 0 or 1 the formula would claim certainty, so p keeps half an example's distance.
+    The search keeps no predictions, so only some metrics have one, and None is returned for the others (F1 of any kind,
+    Matthews correlation), whose error depends on how rare what they look for is:
+
+    - a share of n examples: sqrt(p (1 - p) / n), p keeping half an example's distance from 0 and 1, where the formula
+      would claim certainty;
+    - a mean of n numbers from 0 to 1 (`answer_f1`): the same, which is the most that it can be (R. Bhatia, C. Davis,
+      American Mathematical Monthly 107, 2000);
+    - a correlation: (1 - r²) / sqrt(n - 3), Fisher's, for Spearman's times sqrt(1 + r² / 2) (D. Bonett, T. Wright,
+      Psychometrika 65, 2000), as if predictions and labels were normal.
     """
-    counted = _counted(study, trial, key)
-    if counted is None:
+    known = _known(study, trial, key)
+    if known is None:
         return None
-    share, examples = counted
-    share = min(max(share, 0.5 / examples), 1 - 0.5 / examples)
+    metric, value, examples = known
+    if METRICS[metric].formula is Formula.CORRELATION:
+        return (1 - value**2) * _fisher_error(metric, value, examples)
+    share = min(max(value, 0.5 / examples), 1 - 0.5 / examples)
     return math.sqrt(share * (1 - share) / examples)
 
 
 def score_interval(study: StudyView, trial: TrialView, key: str) -> tuple[float, float] | None:
-    """The 95 % interval (Wilson's) of a trial's score, where the score is a share of n examples; else None.
+    """The 95 % interval of a trial's score where `standard_error` knows its error, else None.
 
-    It holds for one score looked at alone, not for the best of many.
+    Wilson's for a share or a mean; Fisher's for a correlation. It holds for one score looked at alone, not for the best
+    of many.
     """
-    counted = _counted(study, trial, key)
-    return None if counted is None else wilson(*counted)
+    known = _known(study, trial, key)
+    if known is None:
+        return None
+    metric, value, examples = known
+    if METRICS[metric].formula is not Formula.CORRELATION:
+        return wilson(value, examples)
+    middle, half = math.atanh(value), Z_95 * _fisher_error(metric, value, examples)
+    return math.tanh(middle - half), math.tanh(middle + half)
 
 
-def _counted(study: StudyView, trial: TrialView, key: str) -> tuple[float, float] | None:
-    """A score as (share, examples); None where it is not a share of examples, or not known to be one."""
-    task = study.config.get("task")
-    metric = task.get("metric", "accuracy") if isinstance(task, Mapping) else "accuracy"
-    share, examples = trial.metrics.get(key), trial.metrics.get("eval_examples")
-    if key != "accuracy" or metric != "accuracy" or share is None or examples is None:
+def _fisher_error(metric: str, value: float, examples: float) -> float:
+    """One standard error of a correlation's inverse hyperbolic tangent."""
+    more = 1 + value**2 / 2 if metric == "spearman" else 1.0
+    return math.sqrt(more / (examples - 3))
+
+
+def _known(study: StudyView, trial: TrialView, key: str) -> tuple[str, float, float] | None:
+    """A score as (metric, value, examples); None where that does not give its error."""
+    metric = task_metric(study)
+    value, examples = trial.metrics.get(key), trial.metrics.get("eval_examples")
+    if key not in ("accuracy", metric) or metric not in METRICS or value is None or examples is None:
         return None
-    if not (0 <= share <= 1 and math.isfinite(examples) and examples >= 1):
-        return None
-    return share, examples
+    if METRICS[metric].formula is Formula.MEAN and 0 <= value <= 1 and 1 <= examples < math.inf:
+        return metric, value, examples
+    if METRICS[metric].formula is Formula.CORRELATION and -1 < value < 1 and 3 < examples < math.inf:
+        return metric, value, examples
+    return None

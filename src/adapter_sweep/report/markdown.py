@@ -40,7 +40,7 @@ def report_markdown(study: StudyView, found: Evidence | None = None) -> str:
     if shares.cells:
         parts += ["## Which parameter matters", table(shares), IMPORTANCE_HELP]
     if volume is not None:
-        parts += ["## Progress", escape(volume_text(volume), 2000)]
+        parts += ["## Progress", escape(volume_text(study, volume), 2000)]
     if trouble:
         reasons = [(str(t.number), t.state.value, one_line(t.reason or "", 400)) for t in trouble[:_LISTED]]
         parts += [

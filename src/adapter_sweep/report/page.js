@@ -24,7 +24,7 @@ function read(column, value) {
   if (typeof value !== "number") return String(value);
   if (column.count) return value.toLocaleString("en-US", { maximumFractionDigits: 0 });
   if (/_(ms|seconds)$/.test(column.key)) return value.toFixed(2);
-  if (column.key === "accuracy" || column.key.includes("_ratio")) return value.toFixed(3);
+  if (column.score || column.key.includes("_ratio")) return value.toFixed(3);
   return String(Number(value.toPrecision(data.trials.params.includes(column) ? 3 : 4)));
 }
 

@@ -227,8 +227,8 @@ def span(values: list[float]) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def axis_title(study: StudyView, key: str) -> str:
+def axis_title(study: StudyView, key: str, *others: StudyView) -> str:
     """An axis's words, with the direction that is better where the study says so."""
     better = {"maximize": " (higher is better)", "minimize": " (lower is better)"}
     way = study.objectives.get(key)
-    return metric_name(key) + (better[way] if way else "")
+    return metric_name(key, study, *others) + (better[way] if way else "")

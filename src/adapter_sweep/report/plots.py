@@ -57,10 +57,10 @@ def page_json(study: StudyView, shown: Picture, cuts: tuple[Slice, ...], volume:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def text_alternative(shown: Picture, panel: Panel) -> str:
+def text_alternative(study: StudyView, shown: Picture, panel: Panel) -> str:
     """A panel in words, for those who do not see it."""
     members = [point for point in panel.points if point.on_front]
-    axes = f"{metric_name(shown.y)} over {metric_name(panel.x)}"
+    axes = f"{metric_name(shown.y, study)} over {metric_name(panel.x, study)}"
     words = f"Scatter chart of {len(panel.points):,} complete trials: {axes}"
     if members:
         low, high = min(members, key=lambda p: p.x), max(members, key=lambda p: p.x)

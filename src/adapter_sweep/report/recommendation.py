@@ -10,6 +10,7 @@ from adapter_sweep.report.wording import (
     command,
     describe,
     is_count,
+    is_score,
     metric_name,
     number,
     one_line,
@@ -32,7 +33,7 @@ def choice_lines(study: StudyView, choice: Choice) -> list[tuple[str, str]]:
     if chosen is None or best is None:
         return []
     lines = [
-        ("Recommended", f"{_who(study, chosen)}: {_numbers(choice, chosen)}"),
+        ("Recommended", f"{_who(study, chosen)}: {_numbers(study, choice, chosen)}"),
         ("Why", _why(study, choice, chosen, best)),
         ("Rule", RULE),
         ("Scores", _scores(choice, chosen.score)),
@@ -49,11 +50,13 @@ def nothing_fits(study: StudyView, choice: Choice) -> str:
     """Why there is no recommendation, and what comes nearest on each limit: one line each."""
     if not choice.options:
         if choice.unmeasured:
-            names = ", ".join(metric_name(key) for key in (choice.primary, *choice.costs))
+            names = ", ".join(metric_name(key, study) for key in (choice.primary, *choice.costs))
             return f"none of the {choice.unmeasured:,} complete trials has all of: {names}"
         return f"study {plain(study.name)!r} has no complete trial yet"
     count = len(choice.options)
-    first = f"none of the {count:,} trials{_tested(choice)} fits the budget ({_limits(choice)}). What comes nearest:"
+    first = (
+        f"none of the {count:,} trials{_tested(choice)} fits the budget ({_limits(study, choice)}). What comes nearest:"
+    )
     return "\n".join([first, *(_nearest(study, choice, limit, option) for limit, option in choice.nearest)])
 
 
@@ -62,8 +65,8 @@ def _who(study: StudyView, option: Option) -> str:
     return f"trial {option.trial.number}" + (f" ({words})" if words else "")
 
 
-def _numbers(choice: Choice, option: Option) -> str:
-    parts = [f"{metric_name(choice.primary)} {score_words(choice.primary, option.score)}"]
+def _numbers(study: StudyView, choice: Choice, option: Option) -> str:
+    parts = [f"{metric_name(choice.primary, study)} {score_words(choice.primary, option.score)}"]
     return ", ".join([*parts, *(_cost(option, key) for key in choice.costs)])
 
 
@@ -74,7 +77,7 @@ def _cost(option: Option, key: str) -> str:
 
 
 def _why(study: StudyView, choice: Choice, chosen: Option, best: Option) -> str:
-    where = f"of the {len(choice.fitting):,} trials{_tested(choice)} that fit the budget ({_limits(choice)})"
+    where = f"of the {len(choice.fitting):,} trials{_tested(choice)} that fit the budget ({_limits(study, choice)})"
     if not choice.limits:
         where = f"of all {len(choice.fitting):,} trials{_tested(choice)}"
     if chosen is not best:
@@ -111,7 +114,7 @@ def _notes(study: StudyView, choice: Choice, chosen: Option) -> list[str]:
         floor = noise_between(limit.key, chosen.trial, chosen.trial)
         value = chosen.trial.metrics.get(limit.key, math.nan)
         if floor and limit.bound == "most" and limit.value - value < floor:
-            name = metric_name(limit.key)
+            name = metric_name(limit.key, study)
             notes.append(f"its {name} is within the noise floor (± {floor:.3f}) of the limit, and may be over it")
     if any(chosen.trial.metrics.get(key) for key in ("latency_noisy", "batch_latency_noisy")):
         notes.append("its latency was read on a noisy machine")
@@ -146,7 +149,7 @@ def _beside(study: StudyView, choice: Choice, option: Option | None, chosen: Opt
     if option is None:
         return ""
     over = [limit for limit in choice.limits if option not in choice.fitting and _breaks(option, limit, choice)]
-    outside = f"; it breaks {_limits(choice, over)}" if over else ""
+    outside = f"; it breaks {_limits(study, choice, over)}" if over else ""
     return f"{_who(study, option)}: {_differences(study, choice, option, chosen)}{outside}"
 
 
@@ -159,13 +162,13 @@ def _differences(study: StudyView, choice: Choice, option: Option, other: Option
     """What an option gains and costs beside another, number by number."""
     gap = option.score.value - other.score.value
     error = _better(study, choice, option, other).score.error  # the one that the rule takes, too
-    words = f"{metric_name(choice.primary)} {score_words(choice.primary, option.score)}"
+    words = f"{metric_name(choice.primary, study)} {score_words(choice.primary, option.score)}"
     if gap == 0:
         parts = [f"{words} (the same)"]
     else:
         way = "more" if gap > 0 else "less"
         within = ", within one standard error" if error is not None and abs(gap) <= error else ""
-        size = f"{100 * abs(gap):.1f} points {way}" if _is_share(choice.primary) else f"{abs(gap):.4g} {way}"
+        size = f"{100 * abs(gap):.1f} points {way}" if is_score(choice.primary) else f"{abs(gap):.4g} {way}"
         parts = [f"{words} ({size}{within})"]
     for key in choice.costs:
         parts.append(f"{_cost(option, key)} ({_cost_difference(key, option, other)})")
@@ -198,8 +201,8 @@ def _knee(study: StudyView, choice: Choice) -> str:
         return "none: the front of score over parameters does not bend beyond its error"
     same = ", the recommended one" if choice.knee == choice.recommended else ""
     return (
-        f"{_who(study, choice.knee)}{same}: {_numbers(choice, choice.knee)}; the point of the front farthest above "
-        "the line between its ends, parameters on a logarithmic scale"
+        f"{_who(study, choice.knee)}{same}: {_numbers(study, choice, choice.knee)}; the point of the front farthest "
+        "above the line between its ends, parameters on a logarithmic scale"
     )
 
 
@@ -226,9 +229,9 @@ def _nearest(study: StudyView, choice: Choice, limit: Limit, option: Option) -> 
     return f"{start} whatever the other limits, {nearest}"
 
 
-def _limits(choice: Choice, limits: list[Limit] | None = None) -> str:
+def _limits(study: StudyView, choice: Choice, limits: list[Limit] | None = None) -> str:
     named = choice.limits if limits is None else limits
-    return ", ".join(f"{metric_name(limit.key)} at {limit.bound} {_bound(limit)}" for limit in named)
+    return ", ".join(f"{metric_name(limit.key, study)} at {limit.bound} {_bound(limit)}" for limit in named)
 
 
 def _bound(limit: Limit) -> str:
@@ -243,10 +246,6 @@ def option_name(limit: Limit) -> str:
 
 def _tested(choice: Choice) -> str:
     return " confirmed on the test split" if choice.options[0].score.source == "test" else ""
-
-
-def _is_share(key: str) -> bool:
-    return key in ("accuracy", "macro_f1")
 
 
 def _plural(word: str, count: int) -> str:

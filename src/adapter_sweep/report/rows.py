@@ -7,7 +7,7 @@ from adapter_sweep.records import StudyView, TrialView
 from adapter_sweep.report.answer import score_text
 from adapter_sweep.report.front import front, primary_objective
 from adapter_sweep.report.hypervolume import Hypervolume
-from adapter_sweep.report.wording import metric_name, number, param, ratio_text, short_keys
+from adapter_sweep.report.wording import metric_name, number, param, ratio_text, short_keys, task_metric
 
 __all__ = ["IMPORTANCE_HELP", "Rows", "front_rows", "importance_rows", "shown_metrics", "trial_rows", "volume_text"]
 
@@ -41,9 +41,9 @@ def front_rows(study: StudyView) -> Rows:
 
 
 def trial_rows(study: StudyView, trials: Sequence[TrialView]) -> Rows:
-    """Any trials, by the order given: number, swept parameters by short key, then `shown_metrics`."""
+    """Any trials, by the order given: number, swept parameters by short key, `shown_metrics`, the score by its name."""
     names, primary, metrics = short_keys(study), primary_objective(study), shown_metrics(study)
-    headers = ["trial", *names.values(), *metrics]
+    headers = ["trial", *names.values(), *(task_metric(study) if key == "accuracy" else key for key in metrics)]
     words = {name for key, name in names.items() if any(isinstance(t.params.get(key), str) for t in study.trials)}
     cells = [
         (
@@ -76,12 +76,14 @@ def importance_rows(study: StudyView) -> Rows:
     keys = [key for key in names if any(key in found for found in shares.values())]
     keys.sort(key=lambda key: -first.get(key, 0.0))
     cells = [(names[key], *(f"{found.get(key, 0.0):.0%}" for found in shares.values())) for key in keys]
-    return Rows(("parameter", *map(metric_name, shares)), tuple(cells), (False, *(True for _ in shares)))
+    return Rows(
+        ("parameter", *(metric_name(key, study) for key in shares)), tuple(cells), (False, *(True for _ in shares))
+    )
 
 
-def volume_text(volume: Hypervolume) -> str:
+def volume_text(study: StudyView, volume: Hypervolume) -> str:
     """The hypervolume and where it was measured, in sentences."""
-    where = [f"{metric_name(key)} {number(key, value)}" for key, value in volume.box.reference.items()]
+    where = [f"{metric_name(key, study)} {number(key, value)}" for key, value in volume.box.reference.items()]
     first = next(trial for trial, share in volume.over_trials if share == volume.value)
     log = ", ".join(metric_name(key) for key in volume.box.log)
     return (

@@ -1,22 +1,23 @@
 """What a configuration scores, and how sure that is: on validation from the search, on test from a confirmation."""
 
+import functools
 import math
 import statistics
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from adapter_sweep.records import Confirmation, ConfirmedRun, ParamValue, StudyView, TrialState, TrialView
+from adapter_sweep.records import Confirmation, ConfirmedRun, ParamValue, Prediction, StudyView, TrialState, TrialView
 from adapter_sweep.report.front import primary_objective
 from adapter_sweep.report.intervals import standard_error
 from adapter_sweep.report.wording import number
+from adapter_sweep.scores import METRICS
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Values = NDArray[np.float64]
-    Counts = NDArray[np.int64]
 
 __all__ = [
     "SEEDS",
@@ -140,18 +141,17 @@ def outdone_trials(study: StudyView) -> frozenset[int]:
 
 def anchor_scores(study: StudyView) -> dict[str, float]:
     """The test score of each reference point; empty where nothing was confirmed."""
-    import numpy as np
-
-    confirmation, found = study.confirmation, {}
+    confirmation = study.confirmation
     if confirmation is None or not confirmation.labels:
         return {}
-    for name, predictions in confirmation.anchors.items():
-        pairs = np.stack([np.asarray(confirmation.labels), np.asarray(predictions)])
-        if confirmation.metric == "macro_f1":
-            found[name] = _macro_f1(*np.unique(pairs, axis=1, return_counts=True))
-        else:
-            found[name] = float((pairs[0] == pairs[1]).mean())
-    return found
+    from adapter_sweep.report.evidence.scores import run_scores
+    from adapter_sweep.report.metrics import row_table
+
+    metric, labels = confirmation.metric, confirmation.labels
+    return {
+        name: float(run_scores(metric, row_table(metric, predictions, labels)[None])[0])
+        for name, predictions in confirmation.anchors.items()
+    }
 
 
 def unpaired_error(first: Score, second: Score) -> float | None:
@@ -200,11 +200,16 @@ def _mean(confirmation: Confirmation, runs: Sequence[ConfirmedRun]) -> Score:
     over_examples: float | None = None
     if examples and all(len(run.predictions) == examples for run in runs):
         left_out = _mean_left_out(confirmation, [run.predictions for run in runs])
-        # Where all or none is right the jackknife would claim certainty, so half an example's distance is kept.
-        edge = 0.5 / examples
-        over_examples = max(_jackknife(left_out), math.sqrt(edge * (1 - edge) / examples))
+        over_examples = max(_jackknife(left_out), _least_error(confirmation, runs[0].predictions))
     error = None if over_examples is None else math.hypot(over_examples, _seed_error(values))
     return Score(value, error, "test", len(runs), examples or None)
+
+
+def _least_error(confirmation: Confirmation, predictions: Sequence[Prediction]) -> float:
+    """Half an example's distance from the best: where all or none is right the jackknife would claim certainty."""
+    width = 1 - METRICS[confirmation.metric].low
+    rows = width / _grain(confirmation.metric, _Same(predictions), _Same(confirmation.labels))
+    return width * math.sqrt(0.5 / rows * (1 - 0.5 / rows) / rows)
 
 
 def _seed_error(values: Sequence[float]) -> float:
@@ -228,7 +233,7 @@ def _jackknife(left_out: "Values") -> float:
     return math.sqrt((examples - 1) / examples * float(((left_out - left_out.mean()) ** 2).sum()))
 
 
-def _mean_left_out(confirmation: Confirmation, runs: Sequence[Sequence[int]]) -> "Values":
+def _mean_left_out(confirmation: Confirmation, runs: Sequence[Sequence[Prediction]]) -> "Values":
     """The mean over runs of the metric with each example left out in turn: [examples]."""
     import numpy as np
 
@@ -237,27 +242,33 @@ def _mean_left_out(confirmation: Confirmation, runs: Sequence[Sequence[int]]) ->
     return mean
 
 
-def _leave_one_out(confirmation: Confirmation, predictions: Sequence[int]) -> "Values":
+def _leave_one_out(confirmation: Confirmation, predictions: Sequence[Prediction]) -> "Values":
     """The metric with each example left out in turn: [examples]."""
-    import numpy as np
-
-    labels, guesses = np.asarray(confirmation.labels), np.asarray(predictions)
-    right = (labels == guesses).astype(float)
-    if confirmation.metric != "macro_f1":
-        kept: Values = (right.sum() - right) / max(1, len(labels) - 1)
-        return kept
-    # Examples of one label and one prediction are alike, so each such cell is left out once.
-    cells, place = np.unique(np.stack([labels, guesses]), axis=1, return_inverse=True)
-    counts = np.bincount(place.ravel())
-    without = [_macro_f1(cells, counts - (np.arange(len(counts)) == cell)) for cell in range(len(counts))]
-    return np.asarray(without)[place.ravel()]
+    return _left_out(confirmation.metric, _Same(predictions), _Same(confirmation.labels))
 
 
-def _macro_f1(cells: "Counts", counts: "Counts") -> float:
-    """Macro F1 over the classes that occur; `cells` is [2, cells]: a label and a prediction, `counts` times."""
-    labels, guesses = cells
-    values = []
-    for kind in {*labels[counts > 0].tolist(), *guesses[counts > 0].tolist()}:
-        hits = counts[(labels == kind) & (guesses == kind)].sum()
-        values.append(2 * hits / (counts[labels == kind].sum() + counts[guesses == kind].sum()))
-    return statistics.fmean(values) if values else 0.0
+class _Same:
+    """Rows as a key: by identity, as they are many and what is in them may not be hashable."""
+
+    def __init__(self, rows: Sequence[Prediction]) -> None:
+        self.rows = rows
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.rows is self.rows
+
+    def __hash__(self) -> int:
+        return id(self.rows)
+
+
+@functools.lru_cache(maxsize=512)  # every sentence and table of a report asks for the same few runs
+def _left_out(metric: str, predictions: _Same, labels: _Same) -> "Values":
+    from adapter_sweep.report.metrics import left_out, row_table
+
+    return left_out(metric, row_table(metric, predictions.rows, labels.rows))
+
+
+@functools.lru_cache(maxsize=64)
+def _grain(metric: str, predictions: _Same, labels: _Same) -> float:
+    from adapter_sweep.report.metrics import grain, row_table
+
+    return grain(metric, row_table(metric, predictions.rows, labels.rows))

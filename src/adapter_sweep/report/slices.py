@@ -43,7 +43,7 @@ def slices(study: StudyView) -> tuple[Slice, ...]:
         at, score = pick(points, key=lambda point: point[1])
         low, high = min(points)[0], max(points)[0]
         words = (
-            f"Scatter chart of {len(points):,} complete trials: {metric_name(primary)} over {names[key]}, "
+            f"Scatter chart of {len(points):,} complete trials: {metric_name(primary, study)} over {names[key]}, "
             f"from {param(low)} to {param(high)}; the best, {number(primary, score)}, is at {param(at)}. "
             "The table of all trials holds the same numbers."
         )

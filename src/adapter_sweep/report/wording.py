@@ -8,12 +8,14 @@ from typing import Protocol
 
 from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.records import METRIC_HELP, ParamValue, StudyView, TrialView
+from adapter_sweep.scores import METRICS, metric_and_language
 
 __all__ = [
     "command",
     "costs_text",
     "describe",
     "is_count",
+    "is_score",
     "label",
     "metric_name",
     "number",
@@ -23,6 +25,7 @@ __all__ = [
     "ratio_text",
     "short_keys",
     "swept_keys",
+    "task_metric",
 ]
 
 _NAMES = {
@@ -33,6 +36,8 @@ _NAMES = {
     "latency_p50_ms": "latency p50 (ms)",
     "latency_p90_ms": "latency p90 (ms)",
 }
+
+_COUNTS = {"eval_examples", "test_examples", "latency_noisy", "storage_bytes", "micro_batches", "stopped_epoch"}
 
 # Not for display or XML: controls but tab and newline, surrogates, non-characters, marks that reorder text.
 _UNPRINTABLE = re.compile(
@@ -60,14 +65,42 @@ def one_line(text: object, limit: int = 200) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def metric_name(key: str) -> str:
-    """A recorded number's name in prose and on axes."""
-    return _NAMES.get(key, one_line(key.replace("_", " "), 60))
+def task_metric(study: StudyView) -> str:
+    """The task's primary metric, which a record has as `accuracy`, by its own name."""
+    task = study.config.get("task")
+    return str(task.get("metric", "accuracy")) if isinstance(task, Mapping) else "accuracy"
+
+
+def metric_name(key: str, *studies: StudyView) -> str:
+    """A recorded number's name in prose and on axes.
+
+    `accuracy`, the primary metric whichever it is, has the name of the studies' own metric; `score` where they have
+    several. A metric's value on test or for a language says so: `test entity F1`, `accuracy (de)`.
+    """
+    if key == "accuracy" and studies:
+        own = {task_metric(study) for study in studies}
+        return "score" if len(own) > 1 else _metric_name(own.pop())
+    return _metric_name(key)
+
+
+def _metric_name(key: str) -> str:
+    if key.startswith("test_") and is_score(key):
+        return f"test {_metric_name(key.removeprefix('test_'))}"
+    found = metric_and_language(key)
+    if found is None:
+        return _NAMES.get(key, one_line(key.replace("_", " "), 60))
+    metric, language = found
+    return METRICS[metric].title + (f" ({language})" if language else "")
+
+
+def is_score(key: str) -> bool:
+    """Whether a recorded number is a value of a task's metric: whose differences are told in points, hundredths."""
+    return metric_and_language(key.removeprefix("test_")) is not None
 
 
 def is_count(key: str) -> bool:
     """Whether a recorded number is a whole number of things."""
-    return key.endswith("_params") or key in {"eval_examples", "latency_noisy"}
+    return key.endswith("_params") or key in _COUNTS
 
 
 def number(key: str, value: float | None) -> str:
@@ -78,7 +111,7 @@ def number(key: str, value: float | None) -> str:
         return f"{value:,.0f}"
     if key.endswith(("_ms", "_seconds")):
         return f"{value:.2f}"
-    if key == "accuracy" or "_ratio" in key or (key not in METRIC_HELP and 0 <= abs(value) <= 1):
+    if is_score(key) or "_ratio" in key or (key not in METRIC_HELP and 0 <= abs(value) <= 1):
         return f"{value:.3f}"
     return f"{value:.4g}"
 

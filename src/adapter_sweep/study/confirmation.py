@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adapter_sweep.errors import UserInputError
-from adapter_sweep.records import Confirmation, ConfirmedRun, ParamValue, StudyView, TrialState, TrialView
+from adapter_sweep.records import Confirmation, ConfirmedRun, ParamValue, Prediction, StudyView, TrialState, TrialView
 from adapter_sweep.study.grid import params_key
 from adapter_sweep.study.ledger import PREDICTIONS_FILE, Ledger
 
@@ -25,7 +25,9 @@ def confirming_study(name: str) -> str:
     return name + CONFIRMED
 
 
-def write_anchors(ledger: Ledger, labels: Sequence[int], metric: str, predictions: Mapping[str, Sequence[int]]) -> None:
+def write_anchors(
+    ledger: Ledger, labels: Sequence[Prediction], metric: str, predictions: Mapping[str, Sequence[Prediction]]
+) -> None:
     """Keep what the finalists stand beside on the test split."""
     aside = ledger.folder / f".{_ANCHORS_FILE}"
     aside.write_text(json.dumps({"metric": metric, "labels": labels, "anchors": predictions}), encoding="utf-8")
@@ -105,7 +107,7 @@ def _run(ledger: Ledger, trial: TrialView, entry: Mapping[str, Any]) -> Confirme
     )
 
 
-def _predictions(ledger: Ledger, trial: TrialView) -> tuple[int, ...] | None:
+def _predictions(ledger: Ledger, trial: TrialView) -> tuple[Prediction, ...] | None:
     kept = _read(_predictions_file(ledger, trial))
     return tuple(kept) if kept else None
 

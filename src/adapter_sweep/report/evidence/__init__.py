@@ -26,7 +26,7 @@ def evidence(study: StudyView) -> Evidence | None:
 
     Raises:
         AdapterSweepError: the confirmation is not whole: no test rows, a run or an anchor with another number of
-            predictions, or an unknown metric.
+            predictions, an unknown metric, or rows that the metric is not of.
     """
     if study.confirmation is None:
         return None

@@ -95,7 +95,7 @@ class Evidence:
     """What a confirmation shows.
 
     Attributes:
-        metric: `accuracy` or `macro_f1`; what every score is.
+        metric: one of `scores.METRICS`; what every score is.
         rows: rows of the test split.
         finalists: those with a score, cheapest first (see `cost_objective`), then best first.
         lost: configurations without any complete run -> why.

@@ -14,11 +14,13 @@ from adapter_sweep.records import Confirmation, ConfirmedRun, StudyView, TrialSt
 from adapter_sweep.report.evidence.draws import joint_draws
 from adapter_sweep.report.evidence.findings import Anchor, Difference, Estimate, Evidence, Finalist
 from adapter_sweep.report.evidence.intervals import middle_95, score_interval
-from adapter_sweep.report.evidence.scores import grain, resampled_scores, run_scores
+from adapter_sweep.report.evidence.scores import resampled_scores, run_scores
 from adapter_sweep.report.evidence.standing import Standing, standings
 from adapter_sweep.report.front import cost_objective
 from adapter_sweep.report.intervals import wilson
+from adapter_sweep.report.metrics import grain, row_table
 from adapter_sweep.report.wording import one_line
+from adapter_sweep.scores import METRICS
 
 __all__ = ["gather"]
 
@@ -48,8 +50,8 @@ def gather(study: StudyView, confirmed: Confirmation) -> Evidence | None:
     _check(confirmed, scored)
     groups = _groups([len(each) for each in scored.values()])
     seeds_known = any(len(group) > 1 for group in groups)
-    by_run, draws = _draw(confirmed, scored, groups)
-    known = _known(confirmed, by_run, draws, groups, seeds_known=seeds_known)
+    by_run, draws, unit = _draw(confirmed, scored, groups)
+    known = _known(confirmed, by_run, draws, groups, unit, seeds_known=seeds_known)
     by_name = dict(zip(scored, known, strict=False))
     by_anchor = dict(zip(confirmed.anchors, known[len(groups) :], strict=True))
     metrics = [_medians(each) for each in scored.values()]
@@ -73,11 +75,13 @@ def gather(study: StudyView, confirmed: Confirmation) -> Evidence | None:
         finalists=tuple(finalists),
         lost={name: _why(each[0]) for name, each in runs.items() if name not in scored},
         differences=tuple(
-            _difference(one, two, by_name[one], by_name[two]) for one, two in itertools.combinations(order, 2)
+            _difference(confirmed.metric, one, two, by_name[one], by_name[two])
+            for one, two in itertools.combinations(order, 2)
         ),
         anchors=tuple(Anchor(name, each.score) for name, each in by_anchor.items()),
         over_anchors=tuple(
-            _difference(one, two, by_name[one], by_anchor[two]) for one, two in itertools.product(order, by_anchor)
+            _difference(confirmed.metric, one, two, by_name[one], by_anchor[two])
+            for one, two in itertools.product(order, by_anchor)
         ),
         seeds_known=seeds_known,
     )
@@ -103,31 +107,37 @@ def _groups(sizes: Sequence[int]) -> list[list[int]]:
     return [list(range(end - size, end)) for size, end in zip(sizes, itertools.accumulate(sizes), strict=True)]
 
 
-def _draw(confirmed: Confirmation, scored: Runs, groups: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
-    """Scores of all runs, then the anchors; and the joint draws of all configurations, then the anchors."""
-    labels = np.array(confirmed.labels, dtype=np.int64)
-    guessed = [run.predictions for each in scored.values() for run in each]
-    predictions = np.array([*guessed, *confirmed.anchors.values()], dtype=np.int64)
+def _draw(confirmed: Confirmation, scored: Runs, groups: Sequence[Sequence[int]]) -> tuple[Floats, Floats, float]:
+    """Scores of all runs, then the anchors; the joint draws of all configurations, then the anchors; and the grain."""
+    metric = confirmed.metric
+    runs = [row_table(metric, run.predictions, confirmed.labels) for each in scored.values() for run in each]
+    anchors = [row_table(metric, predictions, confirmed.labels) for predictions in confirmed.anchors.values()]
+    table, unit = np.stack([*runs, *anchors]), grain(metric, runs[0])
     random = np.random.default_rng(_SEED)
-    scores = run_scores(labels, predictions, confirmed.metric)
-    resampled = resampled_scores(labels, predictions, confirmed.metric, _DRAWS, random)
-    return scores, joint_draws(scores, resampled, groups, grain(labels, confirmed.metric), random)
+    scores, resampled = run_scores(metric, table), resampled_scores(metric, table, _DRAWS, random)
+    return scores, joint_draws(scores, resampled, groups, unit, random), unit
 
 
 def _known(
-    confirmed: Confirmation, scores: Floats, draws: Floats, groups: Sequence[Sequence[int]], *, seeds_known: bool
+    confirmed: Confirmation,
+    scores: Floats,
+    draws: Floats,
+    groups: Sequence[Sequence[int]],
+    unit: float,
+    *,
+    seeds_known: bool,
 ) -> list[_Known]:
     """What is known of each configuration, then each anchor."""
-    rows, unit = len(confirmed.labels), grain(np.array(confirmed.labels), confirmed.metric)
+    rows, metric = len(confirmed.labels), METRICS[confirmed.metric]
     low, high = middle_95(draws)
     anchors = [[int(scores.size) - len(confirmed.anchors) + index] for index in range(len(confirmed.anchors))]
     found = []
     for column, group in enumerate([*groups, *anchors]):
         value = float(scores[group].mean())
-        if confirmed.metric == "accuracy" and (column >= len(groups) or not seeds_known):
+        if metric.share and (column >= len(groups) or not seeds_known):
             ends = wilson(value, rows)
         else:
-            ends = score_interval(value, float(high[column] - low[column]) / 2, unit)
+            ends = score_interval(value, float(high[column] - low[column]) / 2, unit, metric.low)
         found.append(_Known(Estimate(value, *ends), draws[:, column]))
     return found
 
@@ -156,10 +166,11 @@ def _finalist(
     )
 
 
-def _difference(first: str, second: str, one: _Known, two: _Known) -> Difference:
+def _difference(metric: str, first: str, second: str, one: _Known, two: _Known) -> Difference:
     apart = (one.draws - two.draws)[:, None]
     low, high = middle_95(apart)
-    gain = Estimate(one.score.value - two.score.value, max(-1.0, float(low[0])), min(1.0, float(high[0])))
+    most = 1 - METRICS[metric].low
+    gain = Estimate(one.score.value - two.score.value, max(-most, float(low[0])), min(most, float(high[0])))
     return Difference(first, second, gain, float((apart > 0).mean()))
 
 

@@ -1,4 +1,4 @@
-"""95 % intervals of scores between 0 and 1."""
+"""95 % intervals of scores between a least value and 1."""
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +16,16 @@ def middle_95(draws: Floats) -> tuple[Floats, Floats]:
     return low, high
 
 
-def score_interval(score: float, half_width: float, grain: float) -> tuple[float, float]:
+def score_interval(score: float, half_width: float, grain: float, low: float = 0.0) -> tuple[float, float]:
     """95 % interval of an expected score whose draws reach `half_width` to either side.
 
-    Wilson's interval at the effective sample size, the number of independent rows that would leave as much doubt (for
-    clustered samples: Franco, Little, Louis and Slud 2019): it stays within 0 and 1, and is not empty where every run
-    is perfect or none is right, for which 1/grain rows are taken.
+    Wilson's interval of where the score lies between `low` and 1, at the effective sample size, the number of
+    independent rows that would leave as much doubt (for clustered samples: Franco, Little, Louis and Slud 2019): it
+    stays within `low` and 1, is skewed towards the middle as the doubt of a correlation is, and is not empty where
+    every run is perfect or none is right, for which the range over `grain` is taken.
     """
-    spread = score * (1 - score)
-    return wilson(score, spread * (Z_95 / half_width) ** 2 if spread > 0 else 1 / grain)
+    width = 1 - low
+    share = min(1.0, max(0.0, (score - low) / width))
+    spread = share * (1 - share)
+    ends = wilson(share, spread * (width * Z_95 / half_width) ** 2 if spread > 0 else width / grain)
+    return low + width * ends[0], low + width * ends[1]

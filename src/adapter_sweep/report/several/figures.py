@@ -1,5 +1,6 @@
 """front.png and front.svg of a comparison: the fronts over one another, in two panels."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from adapter_sweep.records import StudyView
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["comparison_images"]
 
 
-def comparison_images(study: StudyView, shown: Chart, title: str) -> tuple[bytes, bytes]:
-    """The fronts as (PNG, SVG); `study` is any of them, for the words of the axes."""
-    return draw_images(lambda figure: _draw(figure, study, shown, title))
+def comparison_images(studies: Sequence[StudyView], shown: Chart, title: str) -> tuple[bytes, bytes]:
+    """The fronts as (PNG, SVG)."""
+    return draw_images(lambda figure: _draw(figure, studies, shown, title))
 
 
-def _draw(figure: "Figure", study: StudyView, shown: Chart, title: str) -> None:
+def _draw(figure: "Figure", studies: Sequence[StudyView], shown: Chart, title: str) -> None:
     figure.text(0.012, 0.975, one_line(title, 90), va="top", fontsize=12, fontweight="bold")
     if not shown.panels:
         figure.text(0.5, 0.5, "No study has a front yet.", ha="center", fontsize=11, color="#444444")
@@ -28,22 +29,22 @@ def _draw(figure: "Figure", study: StudyView, shown: Chart, title: str) -> None:
     all_axes = figure.subplots(1, len(shown.panels), sharey=True, squeeze=False)[0]
     figure.subplots_adjust(left=0.07, right=0.985, top=0.80, bottom=0.125, wspace=0.06)
     for index, (axes, panel) in enumerate(zip(all_axes, shown.panels, strict=True)):
-        _axes(axes, study, shown, panel, first=index == 0)
+        _axes(axes, studies, shown, panel, first=index == 0)
     _legend(figure, shown)
 
 
-def _axes(axes: "Axes", study: StudyView, shown: Chart, panel: Panel, *, first: bool) -> None:
+def _axes(axes: "Axes", studies: Sequence[StudyView], shown: Chart, panel: Panel, *, first: bool) -> None:
     if panel.log:
         axes.set_xscale("log")
         log_ticks(axes, panel.x_range)
     axes.set_xlim(*panel.x_range)
     axes.set_ylim(*shown.y_range)
-    axes.set_xlabel(axis_title(study, panel.x))
+    axes.set_xlabel(axis_title(studies[0], panel.x))
     if first:
-        axes.set_ylabel(axis_title(study, shown.y))
+        axes.set_ylabel(axis_title(studies[0], shown.y, *studies))
     axes.grid(color="#EEEEEE", lw=0.8)
     axes.set_axisbelow(True)
-    step: Literal["pre", "post"] = "pre" if study.objectives.get(panel.x) == "maximize" else "post"
+    step: Literal["pre", "post"] = "pre" if studies[0].objectives.get(panel.x) == "maximize" else "post"
     for mark, line in zip(shown.marks, panel.lines, strict=True):
         for trials, size, alpha in ((line.quiet, 16, 0.25), (line.front, 52, 1.0)):
             axes.scatter(

@@ -28,7 +28,7 @@ def comparison_html(comparison: Comparison) -> str:
         title=comparison.title,
         headline=comparison.headline,
         details=comparison.details,
-        captions=[_caption(shown, panel) for panel in shown.panels],
+        captions=[_caption(studies, shown, panel) for panel in shown.panels],
         answers=comparison.answers,
         sections=comparison.sections,
         # Markup: our own files, and JSON in which no markup character is left.
@@ -40,9 +40,9 @@ def comparison_html(comparison: Comparison) -> str:
     )
 
 
-def _caption(shown: Chart, panel: Panel) -> tuple[str, str]:
+def _caption(studies: tuple[StudyView, ...], shown: Chart, panel: Panel) -> tuple[str, str]:
     """A panel's caption, and the same in words for those who do not see it."""
-    title = f"{metric_name(shown.y)} over {metric_name(panel.x)}"
+    title = f"{metric_name(shown.y, *studies)} over {metric_name(panel.x)}"
     parts = []
     for mark, line in zip(shown.marks, panel.lines, strict=True):
         if line.front:
@@ -60,7 +60,7 @@ def _data(studies: tuple[StudyView, ...], shown: Chart) -> str:
     """
     names = [short_keys(study) for study in studies]
     document = {
-        "y": {"title": html.escape(axis_title(studies[0], shown.y)), "range": shown.y_range},
+        "y": {"title": html.escape(axis_title(studies[0], shown.y, *studies)), "range": shown.y_range},
         "studies": [
             {"name": html.escape(mark.name), "shape": mark.shape, "light": mark.light, "dark": mark.dark}
             for mark in shown.marks
@@ -96,9 +96,9 @@ def _data(studies: tuple[StudyView, ...], shown: Chart) -> str:
 def _hover(study: StudyView, words: dict[str, str], shown: Chart, label: str, trial: TrialView) -> str:
     """A trial's hover text, a line for each thing."""
     lines = [f"{label}, trial {trial.number}", one_line(describe(words, trial), _HOVER_LIMIT)]
-    lines.append(f"{metric_name(shown.y)} {score_words(shown.y, validation_score(study, trial))}")
+    lines.append(f"{metric_name(shown.y, study)} {score_words(shown.y, validation_score(study, trial))}")
     for key in dict.fromkeys([*(panel.x for panel in shown.panels), "trainable_params", "latency_ratio"]):
         value = ratio_text(trial, key) if key.endswith("latency_ratio") else number(key, trial.metrics.get(key))
         if value and key != shown.y:
-            lines.append(f"{metric_name(key)} {value}")
+            lines.append(f"{metric_name(key, study)} {value}")
     return "<br>".join(html.escape(line) for line in lines if line)

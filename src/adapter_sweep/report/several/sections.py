@@ -12,7 +12,16 @@ from adapter_sweep.report.several.sentences import loss_text, setting_name
 from adapter_sweep.report.several.studies import Together, settings_that_differ
 from adapter_sweep.report.several.tasks import Regret, TaskGroup
 from adapter_sweep.report.several.worth import Worth
-from adapter_sweep.report.wording import describe, metric_name, number, one_line, param, ratio_text, short_keys
+from adapter_sweep.report.wording import (
+    describe,
+    is_score,
+    metric_name,
+    number,
+    one_line,
+    param,
+    ratio_text,
+    short_keys,
+)
 
 __all__ = ["Section", "group_sections", "overlay_sections"]
 
@@ -95,11 +104,11 @@ def _regret(group: TaskGroup) -> Section:
     most = max((abs(cell.loss) for _, row in rows for cell in row), default=0.0) or 1.0
     cells = tuple((name, *(_cell(key, cell, mixed) for cell in row)) for name, row in rows)
     shade = tuple((None, *(max(0.0, cell.loss) / most for cell in row)) for _, row in rows)
-    unit = "points of " if key in ("accuracy", "macro_f1") else ""
+    unit = ("points of " if is_score(key) else "") + metric_name(key, *group.studies)
     split = " and ".join(sorted(sources)) or "validation"
     paired = any(cell.paired for _, row in rows for cell in row)
     notes = [
-        f"What the task of a column loses by the configuration of a row, in {unit}{metric_name(key)} on the {split} "
+        f"What the task of a column loses by the configuration of a row, in {unit} on the {split} "
         "split, ± one standard error of the difference"
         + (" (paired by example and seed where both were confirmed)" if paired else "")
         + "; below 0 it gains. “its best” is the task's own.",
@@ -162,7 +171,7 @@ def _importance(group: TaskGroup) -> list[Section]:
         (names.get(name, one_line(name, 60)), *(f"{s[name]:.0%}" if name in s else "" for s in shares)) for name in keys
     )
     shade = tuple((None, *(share.get(name) for share in shares)) for name in keys)
-    notes = (f"Objective: {metric_name(key)}. {IMPORTANCE_HELP}",)
+    notes = (f"Objective: {metric_name(key, *group.studies)}. {IMPORTANCE_HELP}",)
     rows = Rows(("hyperparameter", *group.labels), cells, (False, *(True for _ in group.labels)))
     return [Section("Which hyperparameter matters for which task", notes, rows, shade)]
 
@@ -186,13 +195,14 @@ def _standings(together: Together, laid: Overlay) -> Section:
         for s in laid.standings
     )
     headers = ["label", *(["study"] if own_names else []), "complete trials", "on its front", "hypervolume"]
-    headers += [*(["on the common front"] if together.same_data else []), f"best {metric_name(key)}"]
+    headers += [*(["on the common front"] if together.same_data else []), f"best {metric_name(key, *together.studies)}"]
     headers += ["its trainable parameters", "its latency ratio"]
     rows = Rows(tuple(headers), cells, tuple(name not in ("label", "study") for name in headers))
     notes = []
     if laid.box is not None:
-        corner = ", ".join(f"{metric_name(name)} {number(name, v)}" for name, v in laid.box.reference.items())
-        best = ", ".join(f"{metric_name(name)} {number(name, v)}" for name, v in laid.box.best.items())
+        names = {name: metric_name(name, *together.studies) for name in laid.box.reference}
+        corner = ", ".join(f"{names[name]} {number(name, v)}" for name, v in laid.box.reference.items())
+        best = ", ".join(f"{names[name]} {number(name, v)}" for name, v in laid.box.best.items())
         logs = f" ({', '.join(metric_name(name) for name in laid.box.log)} by logarithm)" if laid.box.log else ""
         notes.append(
             f"Hypervolume is the share that a front dominates of the box between the common reference point ({corner}) "
@@ -204,7 +214,7 @@ def _standings(together: Together, laid: Overlay) -> Section:
 
 
 def _fronts(laid: Overlay) -> Section:
-    first = laid.standings[0].study
+    first, studies = laid.standings[0].study, [standing.study for standing in laid.standings]
     keys = [*first.objectives, *(key for key in ("trainable_params", "latency_ratio") if key not in first.objectives)]
     keys = [k for k in keys if any(k in trial.metrics for s in laid.standings for trial in s.front)]
     cells = []
@@ -217,7 +227,13 @@ def _fronts(laid: Overlay) -> Section:
     left = sum(max(0, len(s.front) - _FRONT_ROWS) for s in laid.standings)
     notes = ["Cheapest first, study by study."] + ([f"{left:,} more are in compare.csv."] if left else [])
     last = () if laid.standings[0].combined is None else ("on the common front",)
-    headers = ("label", "trial", "configuration", *(metric_name(key) for key in keys), *last)
+    headers = (
+        "label",
+        "trial",
+        "configuration",
+        *(metric_name(key, *studies) for key in keys),
+        *last,
+    )
     numeric = (False, True, False, *(True for _ in keys), *(False for _ in last))
     return Section("Trials on the fronts", tuple(notes), Rows(headers, tuple(cells), numeric))
 

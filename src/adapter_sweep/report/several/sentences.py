@@ -8,11 +8,9 @@ from adapter_sweep.report.scores import anchor_scores, confirmed_score, score_wo
 from adapter_sweep.report.several.overlay import Overlay, Standing
 from adapter_sweep.report.several.tasks import Regret, Setting, TaskGroup
 from adapter_sweep.report.several.worth import Worth
-from adapter_sweep.report.wording import describe, metric_name, number, one_line, short_keys
+from adapter_sweep.report.wording import describe, is_score, metric_name, number, one_line, short_keys
 
 __all__ = ["group_details", "group_headline", "loss_text", "overlay_details", "overlay_headline", "setting_name"]
-
-_SHARES = ("accuracy", "macro_f1")
 
 
 def setting_name(study: StudyView, setting: Setting) -> str:
@@ -22,8 +20,8 @@ def setting_name(study: StudyView, setting: Setting) -> str:
 
 
 def loss_text(key: str, regret: Regret) -> str:
-    """A loss with one standard error: in points for a share (`1.2 ± 0.9`), else in the metric's own unit."""
-    scale, form = (100, ".1f") if key in _SHARES else (1, ".3g")
+    """A loss with one standard error: in points for a score (`1.2 ± 0.9`), else in the metric's own unit."""
+    scale, form = (100, ".1f") if is_score(key) else (1, ".3g")
     # A loss that rounds to nothing is no negative nothing.
     text = f"{regret.loss * scale:{form}}"
     text = text.removeprefix("-") if not float(text) else text
@@ -160,7 +158,7 @@ def overlay_headline(laid: Overlay, *, same_data: bool) -> str:
     key = primary_objective(found[0].study)
     if not same_data:
         each = "; ".join(f"{s.label}: {_best_words(s, key)}" for s in found)
-        return f"Each study's best {metric_name(key)}, on data of its own: {each}."
+        return f"Each study's best {metric_name(key, *(s.study for s in found))}, on data of its own: {each}."
     sign = 1 if found[0].study.objectives.get(key, "maximize") == "maximize" else -1
     order = sorted(found, key=lambda s: -sign * (s.score.value if s.score else 0.0))
     first, others = order[0], order[1:]
@@ -240,7 +238,7 @@ def _worth_sentence(group: TaskGroup, worth: Worth, key: str) -> str:
 
 
 def _unit(key: str) -> str:
-    return " points" if key in _SHARES else ""
+    return " points" if is_score(key) else ""
 
 
 def _and(words: Sequence[str]) -> str:

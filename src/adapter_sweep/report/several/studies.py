@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import Direction, StudyView, TrialState
 from adapter_sweep.report.front import primary_objective
-from adapter_sweep.report.wording import metric_name, one_line, plain
+from adapter_sweep.report.wording import metric_name, one_line, plain, task_metric
 
 __all__ = ["Together", "put_together", "settings_that_differ"]
 
@@ -51,7 +51,7 @@ def put_together(studies: Sequence[StudyView]) -> Together:
     if problems:
         raise UserInputError(*problems)
     data = [_data(study) for study in studies]
-    metrics = [_metric(study) for study in studies]
+    metrics = [task_metric(study) for study in studies]
     same_data = len(set(data)) == 1
     if same_data and len(set(metrics)) > 1:
         listed = ", ".join(f"{plain(s.name)} by {metric}" for s, metric in zip(studies, metrics, strict=True))
@@ -112,7 +112,7 @@ def _sought(study: StudyView) -> tuple[dict[str, Direction], str]:
 
 
 def _aims(study: StudyView) -> str:
-    aims = ", ".join(f"{metric_name(key)} {way}d" for key, way in study.objectives.items())
+    aims = ", ".join(f"{metric_name(key, study)} {way}d" for key, way in study.objectives.items())
     return f"{plain(study.name)} has {aims or 'no objective'}"
 
 
@@ -120,11 +120,6 @@ def _data(study: StudyView) -> str:
     """What tells one study's examples from another's."""
     known = study.provenance.get("data_fingerprint")
     return known or json.dumps(study.config.get("task"), sort_keys=True, default=str)
-
-
-def _metric(study: StudyView) -> str:
-    task = study.config.get("task")
-    return str(task.get("metric", "accuracy")) if isinstance(task, Mapping) else "accuracy"
 
 
 def _task_name(study: StudyView) -> str:

@@ -64,7 +64,7 @@ def write_comparison(comparison: Comparison, results_dir: Path) -> ComparisonPat
         front_svg=folder / "front.svg",
         regret_csv=folder / "regret.csv" if group is not None else None,
     )
-    png, svg = comparison_images(comparison.together.studies[0], comparison.chart, comparison.title)
+    png, svg = comparison_images(comparison.together.studies, comparison.chart, comparison.title)
     write_file(paths.compare_json, compare_json(comparison).encode("utf-8"))
     write_file(paths.compare_csv, compare_csv(comparison).encode("utf-8"))
     if group is not None and paths.regret_csv is not None:
