@@ -71,7 +71,8 @@ def main() -> None:
         print_profile(_cohort((), options, 1))
         return
     print(
-        f"{options.subject}: {options.examples} examples x {options.epochs} epochs, {options.rounds} rounds: median [min max]\n"
+        f"{options.subject}: {options.examples} examples x {options.epochs} epochs, "
+        f"{options.rounds} rounds: median [min max]\n"
     )
     (_ablation if options.ablation else _cache if options.cache else _comparison)(options)
 

@@ -15,7 +15,7 @@ from adapter_sweep.report.evidence import Evidence
 from adapter_sweep.report.front import front
 from adapter_sweep.report.hypervolume import hypervolume
 from adapter_sweep.report.wording import command, is_count, plain, swept_keys, task_metric
-from adapter_sweep.scores import METRICS, TASK_METRICS
+from adapter_sweep.scores import METRICS
 
 __all__ = ["columns", "csv_metric", "csv_param", "csv_text", "front_json", "trial_document", "trials_csv"]
 
@@ -124,9 +124,8 @@ def trial_document(trial: TrialView) -> dict[str, object]:
 
 
 def _metric_keys(study: StudyView) -> list[str]:
-    """Those that every record may have with the metrics of the study's type of task, then what else was recorded."""
-    own = next((names for names in TASK_METRICS.values() if task_metric(study) in names), ())
-    usual = [key for key in METRIC_HELP if key == "accuracy" or key not in METRICS or key in own]
+    """Those that every record may have, the metric that the task is scored by, then what else was recorded."""
+    usual = [key for key in METRIC_HELP if key not in METRICS or key in ("accuracy", task_metric(study))]
     return usual + sorted({key for trial in study.trials for key in trial.metrics} - set(usual))
 
 
