@@ -5,7 +5,8 @@ import pytest
 import torch
 from families import DECODERS, FAMILIES, tiny_backbone, tiny_model
 
-from adapter_sweep.engine.backbone import fingerprint, load_backbone, pool
+from adapter_sweep.engine.backbone import fingerprint, pool
+from adapter_sweep.engine.loading import load_backbone
 from adapter_sweep.errors import UserInputError
 
 
