@@ -34,7 +34,8 @@ POOLINGS = ("auto", "mean", "cls", "last")
 Pooled = Literal["mean", "cls", "last"]
 Pooling = Literal["auto", "mean", "cls", "last"]
 Precision = Literal["bf16", "fp32"]
-# What a model computes on, by its argument names: `input_ids`, `attention_mask` and `token_type_ids` [B, T].
+# What a model computes on, by its argument names: `input_ids`, `attention_mask` and `token_type_ids` [B, T], or
+# `pixel_values` [B, C, H, W].
 Inputs = Mapping[str, Tensor]
 DTYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float32}
 Attention = Literal["eager", "sdpa"]
@@ -118,16 +119,18 @@ class Backbone:
 
     def encode(self, inputs: Inputs) -> Tensor:
         """Hidden states pooled to one vector an example, [B, D] in float32."""
-        return pool(self.hidden_states(inputs), inputs["attention_mask"], self.pooling)
+        return pool(self.hidden_states(inputs), inputs.get("attention_mask"), self.pooling)
 
 
-def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooled) -> Tensor:
-    """Pool hidden states [B, T, D] over the tokens whose mask [B, T] is 1, to [B, D] in float32.
+def pool(hidden: Tensor, attention_mask: Tensor | None, pooling: Pooled) -> Tensor:
+    """Pool hidden states [B, T, D] over the tokens whose mask [B, T] is 1 (all, without one), to [B, D] in float32.
 
     `cls` takes the first token, `last` the last unmasked one (what a decoder has seen the whole text at), `mean` all.
     """
     if pooling == "cls":
         return hidden[:, 0].float()
+    if attention_mask is None:  # images: all of a size
+        return hidden[:, -1].float() if pooling == "last" else hidden.float().mean(dim=1)
     if pooling == "last":
         last = attention_mask.shape[1] - 1 - attention_mask.flip(1).argmax(dim=1)
         return hidden[torch.arange(len(hidden), device=hidden.device), last].float()
