@@ -120,9 +120,7 @@ EXPECTED = {
         resumes=False,  # the first layer computes the relative positions of all
     ),
     "bart": Family("layers.#", ("self_attn.out_proj", "fc2"), _OPT, ("layernorm_embedding",)),
-    "vit": Family(
-        "layers.#", ("attention.o_proj", "mlp.fc2"), ("layernorm_before", "layernorm_after"), ("layernorm",)
-    ),
+    "vit": Family("layers.#", ("attention.o_proj", "mlp.fc2"), ("layernorm_before", "layernorm_after"), ("layernorm",)),
 }
 TEXT = [family for family in EXPECTED if family != "vit"]
 every_family = pytest.mark.parametrize("family", EXPECTED)
