@@ -4,13 +4,13 @@ import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import BaseImageProcessor, PreTrainedTokenizerBase
 
-from adapter_sweep.engine.modality import Modality, example_inputs, has_image_token, modality_of
+from adapter_sweep.engine.modality import Modality, example_inputs, has_image_token, modality_of, vocabulary_size
 from adapter_sweep.engine.parts import backbone_of
 from adapter_sweep.engine.proof import check_sites
 from adapter_sweep.engine.sites import Layout, find_layout
@@ -73,7 +73,7 @@ class Backbone:
     @property
     def vocabulary_size(self) -> int:
         """How many token ids there are."""
-        return _vocabulary_size(self.model)
+        return vocabulary_size(self.model)
 
     @property
     def takes_token_types(self) -> bool:
@@ -197,11 +197,6 @@ def _is_causal(model: nn.Module) -> bool:
     """Whether a token sees only those before it: does the first one's hidden state stay when the last one changes?"""
     hidden = model(**example_inputs(model, rows=2)).last_hidden_state
     return bool(torch.allclose(hidden[0, 0], hidden[1, 0], rtol=1e-5, atol=1e-6))
-
-
-def _vocabulary_size(model: nn.Module) -> int:
-    embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
-    return int(embeddings.num_embeddings)
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Modality", "count_image_tokens", "example_inputs", "has_image_token", "modality_of"]
+__all__ = ["Modality", "count_image_tokens", "example_inputs", "has_image_token", "modality_of", "vocabulary_size"]
 
 Modality = Literal["text", "image"]
 # Not the lowest, which are special tokens in most vocabularies.
@@ -40,7 +40,7 @@ def example_inputs(model: nn.Module, *, rows: int = 1, tokens: int = 4) -> dict[
         return {"pixel_values": pixels.to(device)}
     ids = torch.arange(_FIRST_ID, _FIRST_ID + tokens).repeat(rows, 1)
     ids[:, -1] += torch.arange(rows)
-    ids = ids.to(device) % _vocabulary_size(model)
+    ids = ids.to(device) % vocabulary_size(model)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
@@ -52,10 +52,11 @@ def count_image_tokens(model: nn.Module) -> int:
 
 def has_image_token(model: nn.Module) -> bool:
     """Whether the first hidden state stands for the whole image rather than for its first patch."""
-    return any(name.endswith("cls_token") for name, _ in model.named_parameters())
+    return any(name.endswith(("cls_token", "class_embedding")) for name, _ in model.named_parameters())
 
 
-def _vocabulary_size(model: nn.Module) -> int:
+def vocabulary_size(model: nn.Module) -> int:
+    """How many token ids a model that reads text takes."""
     embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
     return int(embeddings.num_embeddings)
 

@@ -1,7 +1,7 @@
 """Which part of a pre-trained model is the backbone: what adapters and heads are never reached by is dropped."""
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -14,7 +14,7 @@ class Dropped:
     """A module that computes behind the last hidden states, for a head we do not use.
 
     Attributes:
-        path: its name in the model; the model takes None in its place.
+        path: its name in the model; an identity takes its place, as not every model can do without.
         reason: why it is no part of the backbone.
     """
 
@@ -34,14 +34,24 @@ def backbone_of(model: nn.Module) -> nn.Module:
     Of an encoder-decoder (T5, BART) it is the encoder: classes, tags and spans of a text are read off what has seen the
     whole of it, and a decoder would double the cost (Sentence-T5, Ni et al. 2022, uses the encoder so).
     """
-    encoder = getattr(model, "encoder", None)
-    # A whole model of its own, with embeddings; BERT's `encoder` is a stack of layers alone.
-    backbone: nn.Module = encoder if isinstance(encoder, PreTrainedModel) else model
+    backbone = _encoder(model) or model
     for dropped in DROPPED:
         parent_path, _, name = dropped.path.rpartition(".")
         parent: Any = backbone
         for step in filter(None, parent_path.split(".")):
             parent = getattr(parent, step, None)
         if isinstance(getattr(parent, name, None), nn.Module):
-            setattr(parent, name, cast(Any, None))
+            setattr(parent, name, nn.Identity())
     return backbone
+
+
+def _encoder(model: nn.Module) -> nn.Module | None:
+    """The encoder that is a model of its own: beside a decoder, or all there is (T5's checkpoints without one).
+
+    BERT's `encoder` is no model, and DINOv2's has no embeddings: they lie beside it.
+    """
+    encoder, decoder = getattr(model, "encoder", None), getattr(model, "decoder", None)
+    if not isinstance(encoder, PreTrainedModel):
+        return None
+    alone = {id(p) for p in model.parameters()} == {id(p) for p in encoder.parameters()}
+    return encoder if alone or isinstance(decoder, PreTrainedModel) else None

@@ -163,23 +163,30 @@ def _members(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _check_lists(model: nn.Module, found: Iterable[str]) -> None:
-    """Layers are numbered by the list they are in: one without sites in the midst of them would shift the others."""
-    lists = {name.rpartition(".")[0] for name in found}
-    without = [name for name, _ in _members(model) if name.rpartition(".")[0] in lists and name not in found]
+    """No layer may be left out in silence: not beside those found, nor in another list (Swin's narrower stages)."""
+    names = tuple(found)
+    lists = {name.rpartition(".")[0] for name in names}
+    without = [
+        name
+        for name, member in _members(model)
+        if not any(f"{name}.".startswith(f"{layer}.") or layer.startswith(f"{name}.") for layer in names)
+        and (name.rpartition(".")[0] in lists or any(_ATTENTION.search(child) for child, _ in member.named_children()))
+    ]
     if without:
         raise UserInputError(
-            f"backbone: {type(model).__name__} has layers with an attention and a feed-forward projection and layers "
-            f"without, the first of them {without[0]}; adapters need the same two sites in each layer"
+            f"backbone: {type(model).__name__} has layers that end in projections to its hidden size, after the "
+            f"attention and after the feed-forward block, and layers without, the first of them {without[0]}; adapters "
+            "need the same two sites in each layer"
         )
 
 
 def _find_sites(layer: nn.Module, name: str, hidden_size: int) -> dict[Site, str]:
     """The last projection to the hidden size inside the attention, and the last one outside it."""
-    sites: dict[Site, str] = {}
+    found: dict[Site, str] = {}
     for path, module in layer.named_modules():
         if _output_features(module) == hidden_size:
-            sites["post_attention" if _ATTENTION.search(path) else "post_ffn"] = f"{name}.{path}"
-    return sites
+            found["post_attention" if _ATTENTION.search(path) else "post_ffn"] = f"{name}.{path}"
+    return {site: found[site] for site in SITES if site in found}
 
 
 def _output_features(module: nn.Module) -> int | None:
