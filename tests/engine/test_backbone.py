@@ -1,9 +1,9 @@
 import pytest
 import torch
-from families import CAUSAL, tiny_backbone, tokens
 
 from adapter_sweep.engine.backbone import fingerprint, pool
 from adapter_sweep.errors import UserInputError
+from families import CAUSAL, tiny_backbone, tokens
 
 
 def test_pooling_by_hand() -> None:

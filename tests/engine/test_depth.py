@@ -1,6 +1,5 @@
 import pytest
 import torch
-from families import DECODERS, DISTINCT, FAMILIES, tiny_backbone
 from torch import nn
 from transformers import DebertaV2Config, DebertaV2Model
 
@@ -8,6 +7,7 @@ from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec
 from adapter_sweep.engine.backbone import Backbone, wrap_backbone
 from adapter_sweep.engine.depth import norm_depths, passes_through_layers
 from adapter_sweep.engine.sites import Layers
+from families import DECODERS, DISTINCT, FAMILIES, tiny_backbone
 
 
 @pytest.mark.parametrize("family", FAMILIES)

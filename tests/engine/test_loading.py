@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from families import tiny_model, tokens
 from torch import nn
 from transformers import (
     BartForConditionalGeneration,
@@ -19,6 +18,7 @@ from adapter_sweep.engine.backbone import fingerprint
 from adapter_sweep.engine.loading import load_backbone, prepare_tokenizer
 from adapter_sweep.engine.modality import count_image_tokens
 from adapter_sweep.errors import UserInputError
+from families import tiny_model, tokens
 
 
 def test_a_folder_without_safetensors_is_refused_and_a_pickle_is_not_read(tmp_path: Path) -> None:
