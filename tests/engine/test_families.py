@@ -1,5 +1,6 @@
 """Every model family by every check: a tiny random model of each, so the architecture is real."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -13,6 +14,7 @@ from adapter_sweep.engine.activations import Activations
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, count_params
 from adapter_sweep.engine.backbone import Backbone, fingerprint
 from adapter_sweep.engine.batches import Batch, scoring_batches
+from adapter_sweep.engine.checkpointing import checkpointed
 from adapter_sweep.engine.cohort import Cohort
 from adapter_sweep.engine.depth import passes_through_layers
 from adapter_sweep.engine.problems import Classification
@@ -196,6 +198,21 @@ def test_gradients_reach_every_adapter_and_norm_and_nothing_frozen(family: str) 
     assert without == []
     assert all(p.grad is None and not p.requires_grad for p in backbone.model.parameters())
     assert fingerprint(dict(backbone.model.named_parameters())) == backbone.held
+
+
+@every_family
+def test_gradients_of_checkpointed_layers_are_bit_identical(family: str) -> None:
+    backbone, model = backbone_of(family), adapted(family, far=True)
+    found = []
+    for context in (nullcontext(), checkpointed(backbone)):
+        model.zero_grad()
+        with model.attached(), context:
+            model.read(inputs_of(backbone)).logsumexp(dim=-1).sum().backward()
+        found.append([p.grad for p in model.parameters()])
+    for plain, recomputed in zip(*found, strict=True):
+        assert plain is not None
+        assert recomputed is not None
+        assert torch.equal(plain, recomputed)
 
 
 @every_family
