@@ -11,7 +11,7 @@ import torch
 
 from adapter_sweep.bench import Bench
 from adapter_sweep.config import SweepConfig, validate, with_params
-from adapter_sweep.engine.backbone import load_backbone
+from adapter_sweep.engine.loading import load_backbone
 from adapter_sweep.engine.tasks import Split, TaskData
 from adapter_sweep.engine.training import Progress
 from adapter_sweep.records import ParamValue, TrialView

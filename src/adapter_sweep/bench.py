@@ -16,8 +16,9 @@ from adapter_sweep.data import load_task
 from adapter_sweep.engine import assets
 from adapter_sweep.engine.activations import Activations, Stored
 from adapter_sweep.engine.attention import choose_attention, typical_batch
-from adapter_sweep.engine.backbone import Backbone, Precision, load_backbone
+from adapter_sweep.engine.backbone import Backbone, Precision
 from adapter_sweep.engine.batches import Encoded, encode_texts
+from adapter_sweep.engine.loading import load_backbone
 from adapter_sweep.engine.metrics import load_metric
 from adapter_sweep.engine.precision import choose_precision
 from adapter_sweep.engine.probe import head_only_predictions, nearest_mean_predictions

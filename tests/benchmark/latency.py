@@ -14,8 +14,8 @@ import transformers
 
 from adapter_sweep.engine import assets
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec
-from adapter_sweep.engine.backbone import load_backbone
 from adapter_sweep.engine.latency import LatencySpec, Reading, measure
+from adapter_sweep.engine.loading import load_backbone
 from adapter_sweep.provenance import cpu_name
 
 

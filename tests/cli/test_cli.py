@@ -161,7 +161,8 @@ def test_doctor_makes_every_check(cli: Cli, tiny_settings: list[str]) -> None:
     assert checks == [[name, "ok"] for name in names]
     assert done.returncode == 0
     assert "192 training, 24 validation, 24 test examples; 2 classes (neg, pos)" in done.stdout
-    assert "post_attention" in done.stdout
+    assert "encoder.layer.0-1: post_attention attention.output.dense, post_ffn output.dense; norms " in done.stdout
+    assert "pooling cls; padding token [PAD], on the right" in done.stdout
 
 
 def test_doctor_goes_on_after_what_failed(cli: Cli, tiny_settings: list[str]) -> None:

@@ -1,15 +1,13 @@
-from copy import deepcopy
-
 import pytest
 import torch
-from families import DECODERS, DISTINCT, FAMILIES, tiny_backbone
 from torch import nn
 from transformers import DebertaV2Config, DebertaV2Model
 
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec
 from adapter_sweep.engine.backbone import Backbone, wrap_backbone
-from adapter_sweep.engine.depth import norm_depths
+from adapter_sweep.engine.depth import norm_depths, passes_through_layers
 from adapter_sweep.engine.sites import Layers
+from families import DECODERS, DISTINCT, FAMILIES, tiny_backbone
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -61,12 +59,9 @@ def test_a_norm_between_two_layers_counts_as_the_lower_and_one_that_is_not_calle
     assert norm_depths(backbone) == {"between": 0, "unused": -1, "bert.embeddings.LayerNorm": -1}
 
 
-def test_a_layer_that_is_not_called_leaves_the_order_unknown() -> None:
-    model = tiny_backbone("llama").model
-    model.spare = nn.ModuleList([deepcopy(model.layers[0])])  # type: ignore[index]
-    backbone = wrap_backbone(model, None, pooling="last", source="spare")
-    assert [layer.name for layer in backbone.layout.layers][-1] == "spare.0"
-    assert norm_depths(backbone) == {"norm": -1}
+def test_shared_layers_are_passed_more_often_than_there_are() -> None:
+    assert passes_through_layers(tiny_backbone("albert")) == 3
+    assert passes_through_layers(tiny_backbone("bert")) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,34 +1,11 @@
 import pytest
 import torch
-from families import DISTINCT, FAMILIES, HIDDEN, tiny_model
 from torch import nn
 from transformers import BertConfig, BertModel
 
-from adapter_sweep.engine.sites import SITES, Layers, find_layout, layers_of, sites_of
+from adapter_sweep.engine.sites import Layers, find_layout, layers_of, sites_of
 from adapter_sweep.errors import UserInputError
-
-EXPECTED = {
-    "bert": ("attention.output.dense", "output.dense"),
-    "roberta": ("attention.output.dense", "output.dense"),
-    "xlm-roberta": ("attention.output.dense", "output.dense"),
-    "electra": ("attention.output.dense", "output.dense"),
-    "distilbert": ("attention.out_lin", "ffn.lin2"),
-    "albert": ("attention.dense", "ffn_output"),
-    "gpt2": ("attn.c_proj", "mlp.c_proj"),
-    "llama": ("self_attn.o_proj", "mlp.down_proj"),
-    "mistral": ("self_attn.o_proj", "mlp.down_proj"),
-    "qwen2": ("self_attn.o_proj", "mlp.down_proj"),
-}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_each_layer_has_its_two_sites(family: str) -> None:
-    layout = find_layout(tiny_model(family))
-    assert len(layout.layers) == DISTINCT[family]
-    assert layout.hidden_size == HIDDEN
-    for layer in layout.layers:
-        found = tuple(layer.sites[site].removeprefix(layer.name + ".") for site in SITES)
-        assert found == EXPECTED[family]
+from families import FAMILIES, tiny_model
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from adapter_sweep.bench import open_backbone
+from adapter_sweep.cli.anatomy import describe_backbone
 from adapter_sweep.cli.printing import open_console
 from adapter_sweep.config.schema import SweepConfig
 from adapter_sweep.data import load_task
-from adapter_sweep.engine.backbone import Backbone
 from adapter_sweep.engine.metrics import load_metric
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.provenance import code_provenance, cpu_name, physical_cores
@@ -30,7 +30,7 @@ def check_all(config: SweepConfig) -> int:
         "tracking": lambda: _tracking(config, results_dir),
         "metric": lambda: _metric(config),
         "data": lambda: _data(config),
-        "backbone": lambda: _describe(open_backbone(config)),
+        "backbone": lambda: describe_backbone(open_backbone(config)),
     }
     failed = 0
     for name, check in checks.items():
@@ -88,16 +88,3 @@ def _data(config: SweepConfig) -> str:
     data = load_task(config)
     sizes = f"{len(data.train)} training, {len(data.validation)} validation, {len(data.test)} test examples"
     return f"{data.name}: {sizes}; {len(data.label_names)} classes ({', '.join(data.label_names[:8])}); {data.source}"
-
-
-def _describe(backbone: Backbone) -> str:
-    layout = backbone.layout
-    lines = [
-        f"{backbone.source}: {layout.num_params:,} parameters, hidden size {layout.hidden_size}, "
-        f"{len(layout.layers)} distinct layers, {backbone.pooling} pooling; sites by layer:"
-    ]
-    for layer in layout.layers:
-        sites = ", ".join(f"{site} {name.removeprefix(layer.name + '.')}" for site, name in layer.sites.items())
-        norms = ", ".join(name.removeprefix(layer.name + ".") for name in layer.norms) or "none"
-        lines.append(f"{'':20}{layer.name}: {sites}; layer norms {norms}")
-    return "\n".join(lines)

@@ -111,7 +111,11 @@ class Cohort:
                 norms.setdefault(name, [None] * len(self.members))[k] = norm
         model = self.backbone.model
         adapt = [(module, self._adapter(adapters, rows)) for module, adapters in sites.values()]
-        joint = {name: _JointNorm(model.get_submodule(name), found, rows) for name, found in norms.items()}
+        inside = {norm for layer in self.backbone.layout.layers for norm in layer.norms}
+        joint = {
+            name: _JointNorm(model.get_submodule(name), found, rows, in_layer=name in inside)
+            for name, found in norms.items()
+        }
         with inserted(model, adapt, joint):
             yield
 
@@ -119,27 +123,29 @@ class Cohort:
         alike = len({type(a.activation) for a in adapters if a is not None}) == 1
         if len(adapters) > 1 and self._stacked and alike:
             return partial(_adapt_stacked, adapters, rows)
-        return partial(_each, adapters, rows)
+        return partial(_each, adapters, rows, True)
 
 
-def _each(modules: Sequence[nn.Module | None], rows: int, x: Tensor) -> Tensor:
+def _each(modules: Sequence[nn.Module | None], rows: int, in_layer: bool, x: Tensor) -> Tensor:
     """Each member's module on its part of [K·B, T, D]; where a member has none, its part as it is."""
     if len(modules) == 1 and modules[0] is not None:
         alone: Tensor = modules[0](x)
         return alone
-    _check_batch(x, len(modules), rows)
+    _check_batch(x, len(modules), rows, in_layer)
     parts = x.chunk(len(modules))
     return torch.cat([part if module is None else module(part) for module, part in zip(modules, parts, strict=True)])
 
 
-def _check_batch(x: Tensor, count: int, rows: int) -> None:
-    if x.ndim < 3 or len(x) != count * rows:
+def _check_batch(x: Tensor, count: int, rows: int, in_layer: bool) -> None:
+    # In a layer all is computed of the batch, and some see it as one list of tokens (OPT's feed-forward block).
+    flat = in_layer and x.ndim == 2 and len(x) % (count * rows) == 0
+    if not flat and (x.ndim < 3 or len(x) != count * rows):
         raise ValueError(f"a tensor of shape {list(x.shape)} does not hold {count} models' batches of {rows} rows")
 
 
 def _adapt_stacked(adapters: Sequence[BottleneckAdapter | None], rows: int, x: Tensor) -> Tensor:
     """Every member's adapter in two batched products. Padding adds exact zeros: each activation maps 0 to 0."""
-    _check_batch(x, len(adapters), rows)
+    _check_batch(x, len(adapters), rows, in_layer=True)
     present = next(a for a in adapters if a is not None)
     width = max(a.down.out_features for a in adapters if a is not None)
     down, down_bias, up, up_bias = (
@@ -172,11 +178,11 @@ def _padded(adapter: BottleneckAdapter | None, like: BottleneckAdapter, width: i
 class _JointNorm(nn.Module):
     """A layer norm of the backbone, or what each member trains in its place."""
 
-    def __init__(self, frozen: nn.Module, trained: Sequence[nn.Module | None], rows: int) -> None:
+    def __init__(self, frozen: nn.Module, trained: Sequence[nn.Module | None], rows: int, *, in_layer: bool) -> None:
         super().__init__()
-        self._rows = rows
+        self._rows, self._in_layer = rows, in_layer
         # In a tuple: registering them would walk every parameter at every step.
         self._norms = tuple(frozen if norm is None else norm for norm in trained)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _each(self._norms, self._rows, x)
+        return _each(self._norms, self._rows, self._in_layer, x)

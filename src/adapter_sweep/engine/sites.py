@@ -3,10 +3,14 @@
 A transformer layer has two sub-layers, attention and feed-forward, and each ends in a projection back to the hidden
 size, whose output is what the residual connection adds. That projection is the site: Houlsby et al. (2019, section
 2.1 and figure 2) put the adapter "directly after" it, before the residual add and the layer norm.
+
+The same rule holds where a layer is not BERT's. Where both sub-layers read the same input and one residual adds both
+(GPT-NeoX, Phi), each has its site all the same. Where a norm or a scale stands between the projection and the residual
+(Gemma 2 and 3), the site is still the projection: the norm comes behind the adapter, as it does in BERT.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,7 +55,8 @@ class Layer:
         index: position, from 0 at the input.
         name: module name inside the backbone, e.g. `encoder.layer.0`.
         sites: site -> name of the module whose output it is.
-        norms: layer norm's module name -> its number of parameters.
+        norms: layer norm's module name -> its number of parameters. The norms of queries and keys inside an attention
+            (Qwen3, Gemma 3) are among them.
     """
 
     index: int
@@ -90,15 +95,15 @@ def find_layout(model: nn.Module) -> Layout:
         raise UserInputError(
             f"backbone: {type(model).__name__} has no config.hidden_size; adapters need a transformers model with one"
         )
-    modules = dict(model.named_modules())
-    layers: list[Layer] = []
-    for name in _layer_names(modules):
-        sites = _find_sites(modules[name], name, hidden_size)
-        if len(sites) == len(SITES):
-            norms = {n: _size(m) for n, m in _norms(modules[name], prefix=name)}
-            layers.append(Layer(len(layers), name, sites, norms))
-    if not layers:
+    found = _layers_with_sites(model, hidden_size)
+    if not found:
         raise UserInputError(_not_found(model, hidden_size))
+    _check_lists(model, found)
+    modules = dict(model.named_modules())
+    layers = [
+        Layer(index, name, sites, {n: _size(m) for n, m in _norms(modules[name], prefix=name)})
+        for index, (name, sites) in enumerate(found.items())
+    ]
     inside = {norm for layer in layers for norm in layer.norms}
     other = {name: _size(module) for name, module in _norms(model) if name not in inside}
     return Layout(hidden_size, tuple(layers), other, sum(p.numel() for p in model.parameters()))
@@ -139,28 +144,49 @@ def sites_of(layout: Layout, placement: str, layers: Layers = "all") -> Iterator
             yield layer, site, layer.sites[site]
 
 
-def _layer_names(modules: dict[str, nn.Module]) -> list[str]:
-    """Innermost members of module lists that hold an attention: ALBERT nests a list of layers in a list of groups."""
-    members = [
-        f"{name}.{child}" if name else child
-        for name, module in modules.items()
-        if isinstance(module, nn.ModuleList)
-        for child, _ in module.named_children()
+def _layers_with_sites(model: nn.Module, hidden_size: int) -> dict[str, dict[Site, str]]:
+    """Layer's name -> its sites: the innermost members of module lists that have both.
+
+    Innermost, because ALBERT nests a list of layers in a list of groups. Both, because T5 splits a layer into a list of
+    its two sub-layers, neither of which is a layer.
+    """
+    found = {name: _find_sites(member, name, hidden_size) for name, member in _members(model)}
+    whole = {name: sites for name, sites in found.items() if len(sites) == len(SITES)}
+    return {name: sites for name, sites in whole.items() if not any(other.startswith(name + ".") for other in whole)}
+
+
+def _members(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList):
+            for child, member in module.named_children():
+                yield (f"{name}.{child}" if name else child), member
+
+
+def _check_lists(model: nn.Module, found: Iterable[str]) -> None:
+    """No layer may be left out in silence: not beside those found, nor in another list (Swin's narrower stages)."""
+    names = tuple(found)
+    lists = {name.rpartition(".")[0] for name in names}
+    without = [
+        name
+        for name, member in _members(model)
+        if not any(f"{name}.".startswith(f"{layer}.") or layer.startswith(f"{name}.") for layer in names)
+        and (name.rpartition(".")[0] in lists or any(_ATTENTION.search(child) for child, _ in member.named_children()))
     ]
-    holding = [n for n in members if any(_ATTENTION.search(child) for child, _ in modules[n].named_children())]
-    return [n for n in holding if not any(other.startswith(n + ".") for other in holding)]
+    if without:
+        raise UserInputError(
+            f"backbone: {type(model).__name__} has layers that end in projections to its hidden size, after the "
+            f"attention and after the feed-forward block, and layers without, the first of them {without[0]}; adapters "
+            "need the same two sites in each layer"
+        )
 
 
 def _find_sites(layer: nn.Module, name: str, hidden_size: int) -> dict[Site, str]:
     """The last projection to the hidden size inside the attention, and the last one outside it."""
-    sites: dict[Site, str] = {}
+    found: dict[Site, str] = {}
     for path, module in layer.named_modules():
-        if _output_features(module) != hidden_size:
-            continue
-        first = path.split(".")[0]
-        site: Site = "post_attention" if _ATTENTION.search(first) else "post_ffn"
-        sites[site] = f"{name}.{path}"
-    return sites
+        if _output_features(module) == hidden_size:
+            found["post_attention" if _ATTENTION.search(path) else "post_ffn"] = f"{name}.{path}"
+    return {site: found[site] for site in SITES if site in found}
 
 
 def _output_features(module: nn.Module) -> int | None:
@@ -194,6 +220,6 @@ def _not_found(model: nn.Module, hidden_size: int) -> str:
     lists = [name for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
     return (
         f"backbone: no adapter sites found in {type(model).__name__}. Looked for a module list of layers, each with a "
-        f"child named like 'attn' or 'attention' that ends in a projection to the hidden size {hidden_size}, and a "
+        f"module named like 'attn' or 'attention' that ends in a projection to the hidden size {hidden_size}, and a "
         f"feed-forward projection to it outside the attention; module lists found: {', '.join(lists) or 'none'}"
     )
