@@ -1,7 +1,7 @@
 """Texts as token ids, and the batches an epoch is made of."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,10 +12,33 @@ from transformers import PreTrainedTokenizerBase
 
 from adapter_sweep.engine.problems import Classification, Problem
 
-__all__ = ["Batch", "Encoded", "collate", "count_batches", "encode_texts", "epoch_batches", "moved", "scoring_batches"]
+__all__ = [
+    "Batch",
+    "Cut",
+    "Encoded",
+    "collate",
+    "count_batches",
+    "encode_texts",
+    "epoch_batches",
+    "moved",
+    "scoring_batches",
+]
 
 # About how many batches' worth of rows are sorted by length together: more saves padding, fewer mixes better.
 _POOL_BATCHES = 50
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How examples come together that were cut into several rows.
+
+    Attributes:
+        examples: the example of each row, from 0; each has a row.
+        merge: an example's prediction, from what is found in each of its rows.
+    """
+
+    examples: tuple[int, ...]
+    merge: Callable[[Sequence[Any]], Any]
 
 
 @dataclass(frozen=True)
@@ -25,6 +48,7 @@ class Encoded:
     Attributes:
         labels: what `problem` makes targets of.
         types: which of a pair's two texts each token is of, for models that are told; None for the others.
+        cut: how rows make up the split's examples; None where each row is one, in the split's order.
     """
 
     ids: tuple[tuple[int, ...], ...]
@@ -32,9 +56,27 @@ class Encoded:
     pad_id: int
     types: tuple[tuple[int, ...], ...] | None = None
     problem: Problem = field(default_factory=Classification)
+    cut: Cut | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def examples(self) -> int:
+        """How many examples the rows are of."""
+        return len(self) if self.cut is None else 1 + max(self.cut.examples, default=-1)
+
+    def predictions(self, found: Sequence[Any]) -> tuple[Any, ...]:
+        """Each example's prediction, in the split's order, from what `problem` found in each row.
+
+        None for an example of which a row has None: it was not scored.
+        """
+        if self.cut is None:
+            return tuple(found)
+        parts: list[list[Any]] = [[] for _ in range(self.examples)]
+        for example, part in zip(self.cut.examples, found, strict=True):
+            parts[example].append(part)
+        return tuple(None if None in own else self.cut.merge(own) for own in parts)
 
     @cached_property
     def fingerprint(self) -> str:
