@@ -110,7 +110,7 @@ class Bench:
     @property
     def primary(self) -> str:
         """The name of the metric that `accuracy` is in records."""
-        return self.config.task.metric or TASK_METRICS[self.data.type][0]
+        return self.config.task.metric
 
     @functools.cached_property
     def metric(self) -> Callable[[Sequence[Any], Sequence[Any]], float]:

@@ -195,7 +195,12 @@ class _Trials:
         curves = {"train_loss": training.losses, score: [(step, scores[score]) for step, scores in record.scores]}
         ready.watch.stage("saving")
         try:
-            weights = save_adapted(trial.model, ready.folder / "adapter", label_names=self._bench.data.label_names)
+            weights = save_adapted(
+                trial.model,
+                ready.folder / "adapter",
+                label_names=self._bench.data.label_names,
+                problem=self._split.problem.about,
+            )
         except Exception as error:
             return error
         return Outcome(

@@ -93,6 +93,8 @@ def from_rows(metric: str, rows: Sequence[tuple[float, ...]]) -> float:
         right, wrong, missed = numbers.sum(axis=0)
         return float(2 * right / (2 * right + wrong + missed)) if right else 0.0
     found, true = numbers.T
+    if metric != "macro_f1" and (np.ptp(found) == 0 or np.ptp(true) == 0):
+        return 0.0
     if formula is Formula.CORRELATION and metric == "spearman":
         found, true = rankdata(found), rankdata(true)
     if metric == "macro_f1":
