@@ -2,6 +2,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -82,26 +83,26 @@ def test_a_number_that_is_none_is_no_prediction() -> None:
 # -- entities
 
 TYPES = ("loc", "per")
-O, B_LOC, I_LOC, B_PER, I_PER = range(5)
+OUT, B_LOC, I_LOC, B_PER, I_PER = range(5)
 
 
 def test_tags_are_two_a_type_and_one_for_neither() -> None:
     assert tag_names(TYPES) == ("O", "B-loc", "I-loc", "B-per", "I-per")
-    assert tags_of([(1, 2, "per"), (3, 3, "loc")], 5, TYPES) == [O, B_PER, I_PER, B_LOC, O]
+    assert tags_of([(1, 2, "per"), (3, 3, "loc")], 5, TYPES) == [OUT, B_PER, I_PER, B_LOC, OUT]
 
 
 @pytest.mark.parametrize(
     ("tags", "expected"),
     [
         ([], []),
-        ([O, O], []),
+        ([OUT, OUT], []),
         ([B_LOC], [(0, 0, "loc")]),
         ([B_LOC, I_LOC, I_LOC], [(0, 2, "loc")]),
         ([B_LOC, B_LOC], [(0, 0, "loc"), (1, 1, "loc")]),
-        ([I_LOC, I_LOC, O, I_PER], [(0, 1, "loc"), (3, 3, "per")]),  # I alone begins an entity
+        ([I_LOC, I_LOC, OUT, I_PER], [(0, 1, "loc"), (3, 3, "per")]),  # I alone begins an entity
         ([B_LOC, I_PER], [(0, 0, "loc"), (1, 1, "per")]),  # and so it does after another type
-        ([B_LOC, O, I_LOC], [(0, 0, "loc"), (2, 2, "loc")]),
-        ([O, B_PER, I_PER, B_PER, I_LOC, I_LOC], [(1, 2, "per"), (3, 3, "per"), (4, 5, "loc")]),
+        ([B_LOC, OUT, I_LOC], [(0, 0, "loc"), (2, 2, "loc")]),
+        ([OUT, B_PER, I_PER, B_PER, I_LOC, I_LOC], [(1, 2, "per"), (3, 3, "per"), (4, 5, "loc")]),
     ],
 )
 def test_entities_are_read_as_conlleval_reads_them(tags: list[int], expected: list[tuple[int, int, str]]) -> None:
@@ -119,11 +120,11 @@ def test_entities_come_back_from_their_tags(gaps: list[tuple[int, int, str]]) ->
 
 def test_only_first_tokens_count_and_are_read() -> None:
     problem = Tokens(TYPES, ((1, 3), (1, None, 2)))
-    targets = problem.targets([(IGNORED, B_LOC, IGNORED, O, IGNORED), (IGNORED, B_PER, I_PER)], 5)
+    targets = problem.targets([(IGNORED, B_LOC, IGNORED, OUT, IGNORED), (IGNORED, B_PER, I_PER)], 5)
     x = IGNORED
-    assert targets.tolist() == [[x, B_LOC, x, O, x], [x, B_PER, I_PER, x, x]]
+    assert targets.tolist() == [[x, B_LOC, x, OUT, x], [x, B_PER, I_PER, x, x]]
     logits = noise(2, 5, 5)
-    picked = [(0, 1, B_LOC), (0, 3, O), (1, 1, B_PER), (1, 2, I_PER)]
+    picked = [(0, 1, B_LOC), (0, 3, OUT), (1, 1, B_PER), (1, 2, I_PER)]
     each = torch.stack([-logits[row, at].log_softmax(-1)[tag] for row, at, tag in picked])
     torch.testing.assert_close(problem.loss(logits, targets, PLAIN), each.mean())
     weights = (0.5, 1.0, 1.0, 2.0, 4.0)
@@ -271,11 +272,12 @@ def test_weights_are_refused_where_there_are_no_classes(kind: TaskType) -> None:
     with pytest.raises(UserInputError, match=rf"train\.class_weights: a {kind} task has no classes to weigh") as caught:
         check_loss(kind, LossSpec(0.1, (1.0, 2.0)))
     assert len(caught.value.problems) == 2
-    words = Split(("a", "b"), ("a", "b"), (1.0, 2.0) if kind == "regression" else (((0, "a"),), ((0, "b"),)))
-    other = Split(("c",), ("c",), (1.0,) if kind == "regression" else (((0, "c"),),))
-    last = Split(("d",), ("d",), (1.0,) if kind == "regression" else (((0, "d"),),))
+    train, validation, test = (
+        Split((a, b), (a, b), (1.0, 2.0) if kind == "regression" else (((0, a),), ((0, b),)))
+        for a, b in ("ab", "cd", "ef")
+    )
     with pytest.raises(UserInputError, match="has no classes to weigh"):
-        class_weights(words, TaskData("t", (), words, other, last, "here", kind))
+        class_weights(train, TaskData("t", (), train, validation, test, "here", kind))
 
 
 def test_what_means_something_is_allowed() -> None:
@@ -297,7 +299,7 @@ def task(kind: TaskType, names: tuple[str, ...], labels: tuple[Any, ...]) -> Tas
 def test_balanced_weights_are_scikit_learns() -> None:
     labels = (0, 0, 0, 0, 0, 2, 2, 3)
     data = task("classification", ("a", "b", "c", "d"), labels)
-    expected = compute_class_weight("balanced", classes=[0, 2, 3], y=list(labels))
+    expected = compute_class_weight("balanced", classes=np.array([0, 2, 3]), y=list(labels))
     a, c, d = expected.tolist()
     assert class_weights(data.train, data) == pytest.approx((a, 0.0, c, d))
 
@@ -305,11 +307,11 @@ def test_balanced_weights_are_scikit_learns() -> None:
 def test_the_weights_of_tags_count_every_word() -> None:
     data = task("tokens", ("x",), (((0, 0, "x"),), (), ((0, 1, "x"),)))
     tags = [1, 0, 0, 0, 0, 0, 1, 2, 0]
-    expected = compute_class_weight("balanced", classes=[0, 1, 2], y=tags)
+    expected = compute_class_weight("balanced", classes=np.array([0, 1, 2]), y=tags)
     assert class_weights(data.train, data) == pytest.approx(tuple(expected.tolist()))
 
 
 def test_the_weight_of_a_label_is_the_ratio_of_its_two() -> None:
     data = task("multi_label", ("a", "b", "c"), ((0, 1), (1,), (1,), (1,)))
-    without, holding = compute_class_weight("balanced", classes=[0, 1], y=[1, 0, 0, 0])
+    without, holding = compute_class_weight("balanced", classes=np.array([0, 1]), y=[1, 0, 0, 0])
     assert class_weights(data.train, data) == pytest.approx((holding / without, 1.0, 1.0))

@@ -131,11 +131,19 @@ def encode_texts(
     With `token_types`, a pair's tokens say which of its texts they are of, as BERT was pre-trained to be told.
     """
     pairs = list(text_pairs) if text_pairs is not None else None
-    encoded = tokenizer(list(texts), pairs, truncation=True, max_length=max_length, add_special_tokens=True)
+    told = token_types and pairs is not None  # asked for: a tokenizer need not know what its model is told
+    encoded = tokenizer(
+        list(texts),
+        pairs,
+        truncation=True,
+        max_length=max_length,
+        add_special_tokens=True,
+        return_token_type_ids=True if told else None,
+    )
     pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
     # A text of characters the tokenizer drops, with no special tokens, would be an empty row.
     ids = tuple(tuple(row) or (pad_id,) for row in encoded["input_ids"])
-    types = encoded.get("token_type_ids") if token_types and pairs is not None else None
+    types = encoded["token_type_ids"] if told else None
     return Encoded(ids, tuple(labels), pad_id, tuple(map(tuple, types)) if types is not None else None)
 
 
