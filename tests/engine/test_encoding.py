@@ -228,7 +228,7 @@ def test_windows_overlap_by_half_and_only_whole_answers_are_learnt() -> None:
         assert context[start : start + len(answer)] == answer
         return encoded(word_pieces(), "spans", Split(("who",), (context,), (((start, answer),),)), max_length=14)
 
-    found = labels(55, "a, a")
+    found = labels(25, "a, a")
     tokens = [6, 15, 6] * 6
     assert found.ids == tuple((2, 12, 3, *tokens[start : start + 10], 3) for start in (0, 5, 10))
     assert found.cut is not None
