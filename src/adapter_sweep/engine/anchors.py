@@ -24,10 +24,10 @@ def anchor_predictions(data: TaskData, held_out: Split, frozen: Frozen) -> dict[
 
     - `classification`: the majority class of the training split, the frozen backbone with nothing trained, and a tuned
       linear head on it.
-    - `multi_label`: the most frequent set of labels, and a tuned linear head.
+    - `multi_label`: the most frequent set of labels, and a tuned linear head, fitted on at most `probe.MOST_ROWS` rows.
     - `regression`: a tuned linear head. A number that is the same for all would correlate with nothing.
     - `tokens`: the entities known from the training split, and a linear head on the first tokens of at most
-      `probe.MOST_WORDS` words, tuned. No entities at all would score 0.
+      `probe.MOST_ROWS` words, tuned. No entities at all would score 0.
     - `spans`: the whole context, and no answer, where there may be none.
     """
     train = data.train

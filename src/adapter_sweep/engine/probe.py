@@ -1,8 +1,10 @@
 """What the frozen backbone gives without any adapter: with a linear head, and with nothing trained at all."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -11,7 +13,7 @@ from adapter_sweep.engine.latency import training_step
 from adapter_sweep.engine.tasks.data import Split
 
 __all__ = [
-    "MOST_WORDS",
+    "MOST_ROWS",
     "head_only_predictions",
     "known_entities",
     "label_predictions",
@@ -20,11 +22,10 @@ __all__ = [
     "tag_predictions",
 ]
 
-# Beyond them the fits of a probe on words would take longer than a trial.
-MOST_WORDS = 10_000
+# Beyond them the fits of a probe on words, or of one for each label, would take longer than a trial.
+MOST_ROWS = 10_000
 
 _PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
-_TOKEN_PENALTIES = (1e-3, 1e-2, 1e-1)
 _RIDGES = tuple(10.0**power for power in range(-1, 6))
 
 
@@ -77,7 +78,8 @@ def label_predictions(
 ) -> tuple[tuple[int, ...], ...]:
     """A logistic regression for each label on the frozen backbone's pooled hidden states; labels that hold, ascending.
 
-    Each is tuned as in `head_only_predictions`; where a label holds for none, or for all, that is predicted.
+    At most `MOST_ROWS` rows that lie evenly in the training split are fitted. The penalty, one for all labels, is the
+    best of five by micro F1 on every fifth of them. What holds for none of the rows, or for all, is predicted so.
 
     Args:
         train: pooled hidden states of the training split, [rows, D].
@@ -85,12 +87,16 @@ def label_predictions(
         labels: of the training split, the indices of those that hold.
         outputs: how many labels there are.
     """
-    holds = []
-    for label in range(outputs):
-        own = [int(label in row) for row in labels]
-        constant = len(set(own)) == 1
-        holds.append((own[0],) * len(evaluated) if constant else head_only_predictions(train, evaluated, own))
-    return tuple(tuple(label for label, found in enumerate(row) if found) for row in zip(*holds, strict=True))
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.preprocessing import MultiLabelBinarizer
+
+    rows = _evenly(len(labels))
+    holds = MultiLabelBinarizer(classes=range(outputs)).fit_transform([labels[row] for row in rows])
+    probe = OneVsRestClassifier(LogisticRegression(max_iter=2000))
+    with warnings.catch_warnings(action="ignore"):  # of labels that are the same for all rows
+        fitted = _tuned(probe, "estimator__C", _PENALTIES, "f1_micro", train[rows], holds)
+    return tuple(tuple(row.nonzero()[0].tolist()) for row in fitted.predict(_numbers(evaluated)))
 
 
 def ridge_predictions(train: Tensor, evaluated: Tensor, labels: Sequence[float]) -> tuple[float, ...]:
@@ -116,8 +122,8 @@ def ridge_predictions(train: Tensor, evaluated: Tensor, labels: Sequence[float])
 def tag_predictions(train: Tensor, evaluated: Tensor, known: Sequence[tuple[int, int]]) -> tuple[int, ...]:
     """Fit a logistic regression on the frozen backbone's hidden states of single tokens; the tag of each row.
 
-    At most `MOST_WORDS` words that lie evenly in the training split are fitted; the penalty is the best of three by
-    the likelihood of every fifth of them.
+    At most `MOST_ROWS` words that lie evenly in the training split are fitted; the penalty is the best of three by the
+    macro F1 of every fifth of them.
 
     Args:
         train: hidden states of all tokens of the training split, [tokens, D].
@@ -125,22 +131,37 @@ def tag_predictions(train: Tensor, evaluated: Tensor, known: Sequence[tuple[int,
         known: of each word of the training split that has a token, its place in `train` and its tag.
     """
     from sklearn.linear_model import LogisticRegression
+
+    some = [known[row] for row in _evenly(len(known))]
+    tags = [tag for _, tag in some]
+    if len(set(tags)) == 1:
+        return (tags[0],) * len(evaluated)
+    probe, features = LogisticRegression(max_iter=500), train[[at for at, _ in some]]
+    fitted = _tuned(probe, "C", _PENALTIES[:3], "f1_macro", features, np.array(tags))
+    return tuple(int(tag) for tag in fitted.predict(_numbers(evaluated)))
+
+
+def _evenly(count: int) -> list[int]:
+    """At most `MOST_ROWS` of so many rows."""
+    return list(range(0, count, max(1, -(-count // MOST_ROWS))))
+
+
+def _tuned(probe: Any, name: str, values: Sequence[float], scoring: str, features: Tensor, targets: Any) -> Any:
+    """A probe on standardised features, with the value that is best for every fifth row where the others are fitted.
+
+    Where the others are all of one class there is nothing to tune by.
+    """
     from sklearn.model_selection import GridSearchCV, PredefinedSplit
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    some = known[:: -(-len(known) // MOST_WORDS)]
-    tags = [tag for _, tag in some]
-    if len(set(tags)) == 1:
-        return (tags[0],) * len(evaluated)
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
-    fold = [0 if row % 5 == 4 else -1 for row in range(len(some))]
-    if len({tag for tag, each in zip(tags, fold, strict=True) if each}) == len(set(tags)) and 0 in fold:
-        grid = {"logisticregression__C": list(_TOKEN_PENALTIES)}
-        probe = GridSearchCV(probe, grid, cv=PredefinedSplit(fold))
+    fold = np.where(np.arange(len(targets)) % 5 == 4, 0, -1)
+    fitted = make_pipeline(StandardScaler(), probe)
+    if (fold == 0).any() and len(np.unique(targets[fold == -1], axis=0)) > 1:
+        grid = {f"{type(probe).__name__.lower()}__{name}": list(values)}
+        fitted = GridSearchCV(fitted, grid, cv=PredefinedSplit(fold), scoring=scoring)
     with training_step():
-        probe.fit(_numbers(train[[at for at, _ in some]]), tags)
-    return tuple(int(tag) for tag in probe.predict(_numbers(evaluated)))
+        return fitted.fit(_numbers(features), targets)
 
 
 def known_entities(train: Split, evaluated: Split) -> tuple[tuple[tuple[int, int, str], ...], ...]:
