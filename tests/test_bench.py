@@ -120,8 +120,8 @@ def test_usable_positions_are_those_a_forward_pass_takes(model: torch.nn.Module,
 
 def test_each_split_is_tokenized_once_a_length(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    real = bench_module.encode_texts
-    monkeypatch.setattr(bench_module, "encode_texts", lambda *a, **k: calls.append(k["max_length"]) or real(*a, **k))
+    real = bench_module.encode_split
+    monkeypatch.setattr(bench_module, "encode_split", lambda *a, **k: calls.append(k["max_length"]) or real(*a, **k))
     bench = toy_bench(tiny_bert)
     splits = [bench.encoded(bench.data.train, length) for length in (16, 16, 4)]
     assert calls == [16, 4]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from sklearn.metrics import accuracy_score, f1_score
 
 from adapter_sweep import cohort as cohort_module
 from adapter_sweep import trial as trial_module
@@ -88,8 +89,12 @@ def test_the_split_may_be_scored_after_the_last_epoch_alone(studio: Studio) -> N
 
 
 def test_a_metric_of_another_name_is_recorded_under_both(studio: Studio) -> None:
-    outcome = studio.run(task__metric="macro_f1")
-    assert outcome.metrics["macro_f1"] == outcome.metrics["accuracy"]
+    config = toy_config(studio.tiny_bert, task__metric="macro_f1")
+    studio.bench = dataclasses.replace(studio.bench, config=config)
+    outcome = studio.run(task__metric="macro_f1", train__epochs=1, train__lr=1e-3)
+    true = f1_score(studio.bench.labels, outcome.predictions, average="macro")
+    assert outcome.metrics["macro_f1"] == outcome.metrics["accuracy"] == pytest.approx(true)
+    assert outcome.metrics["accuracy"] != accuracy_score(studio.bench.labels, outcome.predictions)
 
 
 @pytest.mark.parametrize("layers", ["top:1", "[0]"])

@@ -15,17 +15,19 @@ from adapter_sweep.config.schema import BottleneckMethod, HubBackbone, LocalBack
 from adapter_sweep.data import load_task
 from adapter_sweep.engine import assets
 from adapter_sweep.engine.activations import Activations, Stored
+from adapter_sweep.engine.anchors import anchor_predictions
 from adapter_sweep.engine.attention import choose_attention, typical_batch
 from adapter_sweep.engine.backbone import Backbone, Precision
-from adapter_sweep.engine.batches import Encoded, encode_texts
+from adapter_sweep.engine.batches import Encoded
+from adapter_sweep.engine.encoding import encode_split
 from adapter_sweep.engine.loading import load_backbone
 from adapter_sweep.engine.metrics import load_metric
 from adapter_sweep.engine.precision import choose_precision
-from adapter_sweep.engine.probe import head_only_predictions, nearest_mean_predictions
 from adapter_sweep.engine.sites import layers_of
 from adapter_sweep.engine.tasks import Split, TaskData
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.provenance import code_provenance, cpu_name, physical_cores
+from adapter_sweep.scores import TASK_METRICS
 
 __all__ = ["Bench", "check_lengths", "open_backbone", "open_bench", "scoring_bounds"]
 
@@ -81,14 +83,8 @@ class Bench:
 
         @functools.cache
         def encode(split: Split, max_length: int) -> Encoded:
-            return encode_texts(
-                tokenizer,
-                split.texts,
-                split.labels,
-                text_pairs=split.text_pairs,
-                token_types=self.backbone.takes_token_types,
-                max_length=max_length,
-            )
+            told = self.backbone.takes_token_types
+            return encode_split(tokenizer, self.data, split, token_types=told, max_length=max_length)
 
         return encode
 
@@ -96,47 +92,76 @@ class Bench:
         """A split's hidden states below the lowest trained layer, kept for all epochs and trials; see `Activations`."""
         return self._activations.below(split, layer, **_CAPTURED[self.device.type])
 
-    def pooled(self, split: Encoded) -> Tensor:
-        """The frozen backbone's pooled hidden states of every row, [rows, D] in the split's order."""
+    def frozen(self, split: Encoded) -> Stored:
+        """What heads read on the frozen backbone: pooled hidden states of every row, or those of every token."""
         stored = self.below(split, None)
         if stored is None:
-            raise AdapterSweepError("there is no room for the backbone's pooled hidden states; raise train.cache_gb")
-        return stored.states
+            raise AdapterSweepError("there is no room for the backbone's hidden states; raise train.cache_gb")
+        return stored
+
+    def pooled(self, split: Encoded) -> Tensor:
+        """The frozen backbone's pooled hidden states of every row, [rows, D] in the split's order."""
+        return self.frozen(split).states
 
     @functools.cached_property
     def _activations(self) -> Activations:
         limit = int(self.config.train.cache_gb * 1e9)
         return Activations(self.backbone, limit_bytes=limit, folder=assets.cache_dir() / "activations")
 
+    @property
+    def primary(self) -> str:
+        """The name of the metric that `accuracy` is in records."""
+        return self.config.task.metric
+
     @functools.cached_property
-    def metric(self) -> Callable[[Sequence[int], Sequence[int]], float]:
-        """The task's primary metric: (predictions, labels) -> score."""
-        return load_metric(self.config.task.metric)
+    def metric(self) -> Callable[[Sequence[Any], Sequence[Any]], float]:
+        """The task's primary metric: (predictions, labels) -> score; see `adapter_sweep.scores`."""
+        return load_metric(self.primary)
+
+    @functools.cached_property
+    def _metrics(self) -> dict[str, Callable[[Sequence[Any], Sequence[Any]], float]]:
+        others = TASK_METRICS[self.data.type] if self.data.type != "classification" else ()
+        return {name: load_metric(name) for name in others if name != self.primary}
+
+    @functools.cached_property
+    def labels(self) -> tuple[Any, ...]:
+        """The labels of the split that trials are scored on, as `adapter_sweep.scores` has them."""
+        if self.data.type != "spans":
+            return self.held_out.labels
+        return tuple([text for _, text in answers] or [""] for answers in self.held_out.labels)
+
+    def scores(self, predictions: Sequence[Any]) -> dict[str, float]:
+        """What predictions for the split that trials are scored on are worth, under the record's names.
+
+        The primary metric is there as `accuracy` and under its own name; so are the type's other metrics, but of
+        classes, of which only the one that was asked for is. Of multilingual data the primary metric is there for each
+        language. On the test split each name begins with `test_`.
+        """
+        primary = self.metric(predictions, self.labels)
+        found = {"accuracy": primary, self.primary: primary}
+        found |= {name: metric(predictions, self.labels) for name, metric in self._metrics.items()}
+        languages = self.held_out.languages or ()
+        for language in sorted(set(languages)):
+            own = [row for row, each in enumerate(languages) if each == language]
+            part = ([rows[row] for row in own] for rows in (predictions, self.labels))
+            found[f"{self.primary}_{language}"] = self.metric(*part)
+        return {f"test_{name}": score for name, score in found.items()} if self.scored == "test" else found
 
     def anchors(self) -> dict[str, dict[str, float]]:
-        """The score without adapters on the split that trials are scored on; see `anchor_predictions`.
+        """The scores without adapters on the split that trials are scored on, as in a trial's record.
 
-        As in a trial's record, it is there as `accuracy` and under its own name.
+        See `anchor_predictions`.
         """
-        labels, named = self.held_out.labels, self.config.task.metric
-        scores = {name: self.metric(found, labels) for name, found in self.anchor_predictions().items()}
-        return {name: dict.fromkeys(("accuracy", named), score) for name, score in scores.items()}
+        return {name: self.scores(found) for name, found in self.anchor_predictions().items()}
 
-    def anchor_predictions(self) -> dict[str, tuple[int, ...]]:
-        """The predicted class of every row of the split that trials are scored on, of what trains no adapter.
+    def anchor_predictions(self) -> dict[str, tuple[Any, ...]]:
+        """The prediction for every example of the split that trials are scored on, of what trains no adapter."""
 
-        These are the majority class of the training split, a tuned linear head on the frozen backbone, and the frozen
-        backbone with nothing trained.
-        """
-        train, held_out = self.data.train, self.held_out
-        majority = max(sorted(set(train.labels)), key=train.labels.count)
-        length = self.config.train.max_length
-        features, others = (self.pooled(self.encoded(split, length)) for split in (train, held_out))
-        return {
-            "majority class": (majority,) * len(held_out),
-            "frozen backbone": nearest_mean_predictions(features, others, train.labels),
-            "head-only probe": head_only_predictions(features, others, train.labels),
-        }
+        def frozen(split: Split) -> tuple[Encoded, Stored]:
+            encoded = self.encoded(split, self.config.train.max_length)
+            return encoded, self.frozen(encoded)
+
+        return anchor_predictions(self.data, self.held_out, frozen)
 
     def provenance(self) -> dict[str, str]:
         """What the trials' results depend on besides their configuration."""
@@ -208,7 +233,7 @@ def open_bench(config: SweepConfig, *, threads: int | None = None) -> Bench:
     if isinstance(config.method, BottleneckMethod):
         layers_of(backbone.layout, config.method.chosen_layers)
     with _quiet_transformers():
-        attention = choose_attention(config.backbone.attention, backbone, _typical_batch(config, backbone, data.train))
+        attention = choose_attention(config.backbone.attention, backbone, _typical_batch(config, backbone, data))
     reasons = {"precision": precision.reason, "attention": attention.reason}
     return Bench(config, backbone, data, device, threads, reasons)
 
@@ -240,17 +265,20 @@ def open_backbone(config: SweepConfig, precision: Precision | None = None) -> Ba
         )
 
 
-def _typical_batch(config: SweepConfig, backbone: Backbone, split: Split) -> tuple[int, int]:
-    """Rows and tokens of a typical training batch, from up to some hundred texts that lie evenly in the split."""
+def _typical_batch(config: SweepConfig, backbone: Backbone, data: TaskData) -> tuple[int, int]:
+    """Rows and tokens of a typical training batch, from some hundred texts that lie evenly in the training split."""
     assert backbone.tokenizer is not None
+    split = data.train
     every = slice(None, None, max(1, len(split) // _SAMPLED))
-    encoded = encode_texts(
-        backbone.tokenizer,
-        split.texts[every],
-        split.labels[every],
+    some = replace(
+        split,
+        texts=split.texts[every],
+        labels=split.labels[every],
         text_pairs=split.text_pairs[every] if split.text_pairs is not None else None,
-        max_length=config.train.max_length,
+        words=split.words[every] if split.words is not None else None,
+        languages=split.languages[every] if split.languages is not None else None,
     )
+    encoded = encode_split(backbone.tokenizer, data, some, max_length=config.train.max_length)
     bounds = {"batch_size": config.train.batch_size, "max_tokens": config.train.max_tokens_per_batch}
     return typical_batch([len(ids) for ids in encoded.ids], **bounds)
 

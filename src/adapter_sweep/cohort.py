@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -130,8 +131,8 @@ class _Record:
     """What is gathered of a trial while it trains."""
 
     metrics: dict[str, float] = field(default_factory=dict)
-    accuracies: list[tuple[int, float]] = field(default_factory=list)
-    predictions: tuple[int, ...] = ()
+    scores: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    predictions: tuple[Any, ...] = ()
     training: Training = field(default_factory=Training)
     error: Exception | None = None
 
@@ -185,19 +186,21 @@ class _Trials:
         metrics = trial.metrics | record.metrics
         on_test = self._bench.scored == "test"
         score, examples = ("test_accuracy", "test_examples") if on_test else ("accuracy", "eval_examples")
-        metrics |= {
-            score: record.accuracies[-1][1],
+        metrics |= record.scores[-1][1] | {
             "train_loss": training.epoch_losses[-1],
             "train_seconds": training.seconds,
-            examples: len(self._held_out),
+            examples: len(self._bench.labels),
             "cohort_size": self._together,
         }
-        if trial.config.task.metric != "accuracy" and not on_test:
-            metrics[trial.config.task.metric] = metrics[score]
-        curves = {"train_loss": training.losses, score: record.accuracies}
+        curves = {"train_loss": training.losses, score: [(step, scores[score]) for step, scores in record.scores]}
         ready.watch.stage("saving")
         try:
-            weights = save_adapted(trial.model, ready.folder / "adapter", label_names=self._bench.data.label_names)
+            weights = save_adapted(
+                trial.model,
+                ready.folder / "adapter",
+                label_names=self._bench.data.label_names,
+                problem=self._split.problem.about,
+            )
         except Exception as error:
             return error
         return Outcome(
@@ -230,21 +233,21 @@ class _Trials:
         for position in trained:
             self._trials[position].watch.stage("scoring")
         scored = self._scores([self._trials[position].trial.model for position in trained], below)
-        labels = self._bench.held_out.labels
+        score = "test_accuracy" if self._bench.scored == "test" else "accuracy"
         for (position, training), scores in zip(trained.items(), scored, strict=True):
             ready, record = self._trials[position], self._records[position]
             try:
                 if isinstance(scores, Exception):
                     raise scores
-                guards.check_whole_split(scores.predictions, len(labels), self._bench.scored)
-                accuracy = self._bench.metric(scores.predictions, labels)
+                guards.check_whole_split(scores.predictions, len(self._bench.labels), self._bench.scored)
+                found = self._bench.scores(scores.predictions)
             except Exception as error:
                 training.error = error
                 continue
-            record.accuracies.append((len(training.losses), accuracy))
+            record.scores.append((len(training.losses), found))
             record.predictions = scores.predictions
             record.metrics["eval_seconds"] = scores.seconds
-            ready.watch.epoch(epoch, ready.trial.spec.epochs, training.epoch_losses[-1], accuracy)
+            ready.watch.epoch(epoch, ready.trial.spec.epochs, training.epoch_losses[-1], found[score])
 
     def _is_scored(self, position: int, epoch: int) -> bool:
         trial = self._trials[position].trial

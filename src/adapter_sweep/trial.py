@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import transformers
@@ -63,7 +63,8 @@ class Outcome:
     """How a trial that raised nothing ended: complete, or refused.
 
     Attributes:
-        predictions: the predicted class of every row of the held-out split, in its order; of a complete trial.
+        predictions: of every example of the held-out split, in its order, as `adapter_sweep.scores` has them; of a
+            complete trial.
         constraints: budget -> the distance over it, relative to it; at most 0 within it. Only budgets that are set.
     """
 
@@ -72,7 +73,7 @@ class Outcome:
     curves: Curves = field(default_factory=dict)
     reason: str | None = None
     weights: Path | None = None
-    predictions: tuple[int, ...] = ()
+    predictions: tuple[Any, ...] = ()
     constraints: dict[str, float] = field(default_factory=dict)
 
 

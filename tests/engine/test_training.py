@@ -1,14 +1,15 @@
 import pytest
 import torch
-from families import tiny_backbone
 from torch import nn
 
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
 from adapter_sweep.engine.backbone import fingerprint
 from adapter_sweep.engine.batches import Encoded
+from adapter_sweep.engine.problems import IGNORED, Tokens
 from adapter_sweep.engine.scoring import score
 from adapter_sweep.engine.train_spec import TrainSpec, warmup_then_decay
 from adapter_sweep.engine.training import Progress, train
+from families import tiny_backbone
 
 
 @pytest.fixture
@@ -101,3 +102,22 @@ def test_bf16_keeps_the_trained_parameters_in_float32(learnable: Encoded) -> Non
     train(model, learnable, TrainSpec(1, 1e-2, 16))
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert {p.dtype for p in model.backbone.model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(("family", "precision"), [("bert", "bf16"), ("gpt2", "bf16"), ("llama", "fp32")])
+def test_tags_are_learnt_on_encoders_and_decoders(family: str, precision: str) -> None:
+    """A word of an odd token begins an entity; every third token is no word's first."""
+    generator = torch.Generator().manual_seed(0)
+    rows = [torch.randint(10, 22, (3 + i % 7,), generator=generator).tolist() for i in range(96)]
+    firsts = tuple(tuple(at for at in range(len(row)) if at % 3 != 2) for row in rows)
+    labels = tuple(tuple(token % 2 if at % 3 != 2 else IGNORED for at, token in enumerate(row)) for row in rows)
+    split = Encoded(tuple(map(tuple, rows)), labels, 0, problem=Tokens(("x",), firsts))
+    model = AdaptedModel(tiny_backbone(family, precision=precision), BottleneckSpec(16), 3, 0, per_token=True)
+    train(model, split, TrainSpec(12, 2e-2, 8))
+    found = score(model, split, batch_size=32, max_tokens=4096).predictions
+    true = [
+        tuple((word, word, "x") for word, at in enumerate(own) if row[at] % 2)
+        for row, own in zip(rows, firsts, strict=True)
+    ]
+    assert sum(len(set(a) & set(b)) for a, b in zip(found, true, strict=True)) > 0.85 * sum(map(len, true))
+    assert sum(map(len, found)) < 1.1 * sum(map(len, true))

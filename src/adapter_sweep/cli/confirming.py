@@ -98,7 +98,7 @@ class _Confirming:
         display = Display(console, what="run", metric=settings.task.metric)  # whose numbers are no trial's of the study
 
         def anchors() -> None:
-            write_anchors(ledger, bench.held_out.labels, settings.task.metric, bench.anchor_predictions())
+            write_anchors(ledger, bench.labels, settings.task.metric, bench.anchor_predictions())
 
         try:
             if done < total or self.view.confirmation is None:

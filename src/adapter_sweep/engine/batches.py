@@ -1,7 +1,7 @@
 """Texts as token ids, and the batches an epoch is made of."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ from adapter_sweep.engine.problems import Classification, Problem
 
 __all__ = [
     "Batch",
+    "Cut",
     "Encoded",
     "collate",
     "count_batches",
@@ -29,12 +30,26 @@ _POOL_BATCHES = 50
 
 
 @dataclass(frozen=True)
+class Cut:
+    """How examples come together that were cut into several rows.
+
+    Attributes:
+        examples: the example of each row, from 0; each has a row.
+        merge: an example's prediction, from what is found in each of its rows.
+    """
+
+    examples: tuple[int, ...]
+    merge: Callable[[Sequence[Any]], Any]
+
+
+@dataclass(frozen=True)
 class Encoded:
     """A split as token ids: one list of ids and one label a row.
 
     Attributes:
         labels: what `problem` makes targets of.
         types: which of a pair's two texts each token is of, for models that are told; None for the others.
+        cut: how rows make up the split's examples; None where each row is one, in the split's order.
     """
 
     ids: tuple[tuple[int, ...], ...]
@@ -42,9 +57,27 @@ class Encoded:
     pad_id: int
     types: tuple[tuple[int, ...], ...] | None = None
     problem: Problem = field(default_factory=Classification)
+    cut: Cut | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def examples(self) -> int:
+        """How many examples the rows are of."""
+        return len(self) if self.cut is None else 1 + max(self.cut.examples, default=-1)
+
+    def predictions(self, found: Sequence[Any]) -> tuple[Any, ...]:
+        """Each example's prediction, in the split's order, from what `problem` found in each row.
+
+        None for an example of which a row has None: it was not scored.
+        """
+        if self.cut is None:
+            return tuple(found)
+        parts: list[list[Any]] = [[] for _ in range(self.examples)]
+        for example, part in zip(self.cut.examples, found, strict=True):
+            parts[example].append(part)
+        return tuple(None if None in own else self.cut.merge(own) for own in parts)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -99,11 +132,19 @@ def encode_texts(
     With `token_types`, a pair's tokens say which of its texts they are of, as BERT was pre-trained to be told.
     """
     pairs = list(text_pairs) if text_pairs is not None else None
-    encoded = tokenizer(list(texts), pairs, truncation=True, max_length=max_length, add_special_tokens=True)
+    told = token_types and pairs is not None  # asked for: a tokenizer need not know what its model is told
+    encoded = tokenizer(
+        list(texts),
+        pairs,
+        truncation=True,
+        max_length=max_length,
+        add_special_tokens=True,
+        return_token_type_ids=True if told else None,
+    )
     pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
     # A text of characters the tokenizer drops, with no special tokens, would be an empty row.
     ids = tuple(tuple(row) or (pad_id,) for row in encoded["input_ids"])
-    types = encoded.get("token_type_ids") if token_types and pairs is not None else None
+    types = encoded["token_type_ids"] if told else None
     return Encoded(ids, tuple(labels), pad_id, tuple(map(tuple, types)) if types is not None else None)
 
 

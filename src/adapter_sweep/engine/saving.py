@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,18 @@ _FORMAT = 1
 _METHODS: dict[str, type[MethodSpec]] = {"bottleneck": BottleneckSpec, "head": HeadSpec}
 
 
-def save_adapted(model: AdaptedModel, folder: Path, *, label_names: tuple[str, ...]) -> Path:
+def save_adapted(
+    model: AdaptedModel, folder: Path, *, label_names: tuple[str, ...], problem: Mapping[str, Any] | None = None
+) -> Path:
     """Write adapters, trained layer norms and head; returns the weights' path.
 
     Guarantees: each file is written aside and renamed, the JSON last, so a folder with the JSON is whole.
+
+    Args:
+        model: what is saved.
+        folder: where to.
+        label_names: of its outputs.
+        problem: what else predicting needs to know: `Problem.about`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / WEIGHTS_FILE
@@ -35,6 +44,7 @@ def save_adapted(model: AdaptedModel, folder: Path, *, label_names: tuple[str, .
         "method": next(name for name, kind in _METHODS.items() if isinstance(model.spec, kind)),
         "spec": asdict(model.spec),
         "label_names": list(label_names),
+        "problem": {**(problem or {}), "outputs": model.outputs, "per_token": model.per_token},
         "pooling": model.backbone.pooling,
         "precision": model.backbone.precision,
         "backbone": {"source": model.backbone.source, "fingerprint": model.backbone.fingerprint},
@@ -57,6 +67,7 @@ def load_adapted(backbone: Backbone, folder: Path) -> tuple[AdaptedModel, tuple[
         about = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         spec = _spec(about["method"], about["spec"])
         labels = tuple(str(name) for name in about["label_names"])
+        head = {"outputs": len(labels), "per_token": False, **about.get("problem", {})}
         made_for, pooling, precision = about["backbone"], about["pooling"], about["precision"]
         tensors = load_file(folder / WEIGHTS_FILE)
     except Exception as error:  # a broken file can raise nearly anything while it is parsed
@@ -68,7 +79,7 @@ def load_adapted(backbone: Backbone, folder: Path) -> tuple[AdaptedModel, tuple[
             f"{folder} was made for {made_for['source']}, {pooling} pooling, weights {made_for['fingerprint'][:12]}…, "
             f"not for {backbone.source}, {backbone.pooling} pooling, weights {backbone.fingerprint[:12]}…"
         )
-    model = AdaptedModel(backbone, spec, len(labels), seed=0)
+    model = AdaptedModel(backbone, spec, head["outputs"], seed=0, per_token=head["per_token"])
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

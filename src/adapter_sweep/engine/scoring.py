@@ -18,7 +18,7 @@ __all__ = ["Scores", "score", "score_cohort"]
 
 @dataclass(frozen=True)
 class Scores:
-    """One pass over a split: what is predicted for each row, in the split's order, and the wall seconds."""
+    """One pass over a split: what is predicted for each example, in the split's order, and the wall seconds."""
 
     predictions: tuple[Any, ...]
     seconds: float
@@ -27,7 +27,7 @@ class Scores:
 def score(
     model: AdaptedModel, split: Encoded, *, batch_size: int, max_tokens: int, below: Stored | None = None
 ) -> Scores:
-    """Predict every row of a split."""
+    """Predict every example of a split."""
     return score_cohort([model], split, batch_size=batch_size, max_tokens=max_tokens, below=below)[0]
 
 
@@ -35,7 +35,7 @@ def score(
 def score_cohort(
     models: Sequence[AdaptedModel], split: Encoded, *, batch_size: int, max_tokens: int, below: Stored | None = None
 ) -> list[Scores]:
-    """Predict every row of a split with each model.
+    """Predict every example of a split with each model.
 
     On a CPU the bounds are of a pass, all models counted: a larger one leaves the processor's cache. On a GPU, which
     more rows fill, they are of each model's part of it.
@@ -46,15 +46,15 @@ def score_cohort(
     seconds = 0.0
     cohort = Cohort(models)
     count = len(models)
-    predictions: list[list[Any]] = [[None] * len(split) for _ in models]
+    found: list[list[Any]] = [[None] * len(split) for _ in models]
     shared = count if cohort.device.type == "cpu" else 1
     bounds = {"batch_size": max(1, batch_size // shared), "max_tokens": max(1, max_tokens // shared)}
     for batch in scoring_batches(split, **bounds):
         with training_step():
             started = time.perf_counter()  # here: waiting for another process's reading is not scoring
             logits = cohort.logits(batch, below).cpu()
-            for own, found in zip(predictions, logits, strict=True):
-                for row, prediction in zip(batch.rows, split.problem.predictions(found, batch.rows), strict=True):
-                    own[row] = prediction
+            for own, part in zip(found, logits, strict=True):
+                for row, each in zip(batch.rows, split.problem.predictions(part, batch.rows), strict=True):
+                    own[row] = each
             seconds += time.perf_counter() - started
-    return [Scores(tuple(own), seconds / count) for own in predictions]
+    return [Scores(split.predictions(own), seconds / count) for own in found]

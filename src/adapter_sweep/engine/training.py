@@ -280,4 +280,4 @@ def _shares(problem: Problem, targets: Sequence[Tensor], specs: Sequence[LossSpe
     if len(targets) == 1:
         return [None]
     weights = torch.stack([torch.stack([problem.weight(part, spec) for spec in specs]) for part in targets])
-    return list((weights / weights.sum(dim=0)).unbind())
+    return list((weights / weights.sum(dim=0).clamp(min=torch.finfo(weights.dtype).tiny)).unbind())

@@ -1,19 +1,22 @@
 """Our metrics: `evaluate` modules in this folder, loaded by path, so no metric comes from the network."""
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from adapter_sweep.engine.assets import cache_dir
 from adapter_sweep.errors import UserInputError
+from adapter_sweep.scores import METRICS
 
-__all__ = ["METRICS", "load_metric"]
-
-METRICS: tuple[str, ...] = ("accuracy", "macro_f1")
+__all__ = ["load_metric"]
 
 
-def load_metric(name: str) -> Callable[[Sequence[int], Sequence[int]], float]:
-    """A function from (predictions, references), class indices in the same order, to the metric's value.
+def load_metric(name: str) -> Callable[[Sequence[Any], Sequence[Any]], float]:
+    """A function from (predictions, references), in the same order, to the metric's value.
+
+    What they are, for each type of task, is in `adapter_sweep.scores`.
 
     Safe in several processes at once and without network. `evaluate` copies the module into the HF modules
     cache; where that cannot be written, our own cache folder takes its place for this process.
@@ -34,9 +37,11 @@ def load_metric(name: str) -> Callable[[Sequence[int], Sequence[int]], float]:
         keep_in_memory=True,
     )
 
-    def score(predictions: Sequence[int], references: Sequence[int]) -> float:
+    def score(predictions: Sequence[Any], references: Sequence[Any]) -> float:
         if len(predictions) != len(references) or len(references) == 0:
             raise ValueError(f"{name}: {len(predictions)} predictions for {len(references)} references")
+        if name == "entity_f1":  # entities are no column of one type
+            predictions, references = ([json.dumps(row) for row in rows] for rows in (predictions, references))
         return float(metric.compute(predictions=predictions, references=references)[name])
 
     return score

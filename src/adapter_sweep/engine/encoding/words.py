@@ -1,0 +1,53 @@
+"""Sentences of words as token ids, with the tag of each word at its first token."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+
+from transformers import PreTrainedTokenizerBase
+
+from adapter_sweep.engine.batches import Encoded
+from adapter_sweep.engine.encoding.tokenizer import Rows, tokenize
+from adapter_sweep.engine.problems import IGNORED, Tokens, tags_of
+from adapter_sweep.engine.tasks.data import Split
+
+__all__ = ["encode_words"]
+
+
+def encode_words(tokenizer: PreTrainedTokenizerBase, split: Split, types: Sequence[str], *, max_length: int) -> Encoded:
+    """One row a sentence, cut to `max_length` tokens with its special ones; the label of a row is its tokens' tags.
+
+    The words are tokenized as the text they are, joined by spaces, and found again by where their tokens stand in it:
+    so a byte-level tokenizer, to which a word without its space is another word, gives the tokens it was trained on.
+
+    Raises:
+        UserInputError: the tokenizer cannot say where its tokens stand.
+    """
+    assert split.words is not None
+    rows = tokenize(tokenizer, [" ".join(words) for words in split.words], max_length=max_length)
+    firsts = tuple(_first_tokens(words, rows, row) for row, words in enumerate(split.words))
+    labels = []
+    for row, (words, entities) in enumerate(zip(split.words, split.labels, strict=True)):
+        own = [IGNORED] * len(rows.ids[row])
+        for at, tag in zip(firsts[row], tags_of(entities, len(words), types), strict=True):
+            if at is not None:
+                own[at] = tag
+        labels.append(tuple(own))
+    return Encoded(rows.ids, tuple(labels), rows.pad_id, problem=Tokens(tuple(types), firsts))
+
+
+def _first_tokens(words: Sequence[str], rows: Rows, row: int) -> tuple[int | None, ...]:
+    """The position of each word's first token in a row; None for a word without one.
+
+    A token that spans the space between two words, or begins with it, belongs to the first word it has a letter of.
+    """
+    text = " ".join(words)
+    starts = [0, *accumulate(len(word) + 1 for word in words)][:-1]
+    firsts: list[int | None] = [None] * len(words)
+    for position, _, (start, end) in rows.tokens(row):
+        letters = text[start:end].lstrip()
+        if letters:
+            word = bisect_right(starts, end - len(letters)) - 1
+            if firsts[word] is None:
+                firsts[word] = position
+    return tuple(firsts)
