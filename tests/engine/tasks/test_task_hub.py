@@ -4,11 +4,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
 
-from adapter_sweep.engine.tasks import TaskData, load_hub
+from adapter_sweep.engine.tasks import Layout, TaskData, load_hub
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 
 
@@ -44,9 +45,8 @@ def folder(tmp_path: Path) -> Path:
     return home
 
 
-def load(folder: Path, **options: object) -> TaskData:
-    base = {"text_columns": ["sentence"], "label_column": "label", "test_split": None}
-    return load_hub(str(folder), **{**base, **options})  # type: ignore[arg-type]
+def load(folder: Path, text: tuple[str, ...] = ("sentence",), label: str = "label", **options: Any) -> TaskData:
+    return load_hub(str(folder), Layout("classification", text, (label,)), **{"test_split": None, **options})
 
 
 def sizes(task: TaskData) -> tuple[int, int, int]:
@@ -74,7 +74,7 @@ def test_train_without_labels_is_refused(folder: Path) -> None:
 
 
 def test_two_texts_and_number_labels_where_minus_one_is_a_class(folder: Path) -> None:
-    task = load(folder, text_columns=["sentence", "other"], label_column="stars")
+    task = load(folder, text=("sentence", "other"), label="stars")
     assert task.label_names == ("-1", "0", "1")
     assert task.validation.text_pairs is not None
     assert task.validation.text_pairs[0] == "other 0"
@@ -91,7 +91,7 @@ def test_a_csv_folder_with_text_labels(tmp_path: Path) -> None:
 
 def test_every_problem_at_once(folder: Path) -> None:
     with pytest.raises(UserInputError) as caught:
-        load(folder, text_columns=["text"], validation_split="dev")
+        load(folder, text=("text",), validation_split="dev")
     first, second = caught.value.problems
     assert "no column 'text' for text; the columns are 'sentence', 'other', 'stars', 'label'" in first
     assert "no such split for validation; there are train, validation, test, or none to carve" in second
@@ -99,7 +99,7 @@ def test_every_problem_at_once(folder: Path) -> None:
 
 def test_text_that_is_no_string_is_refused(folder: Path) -> None:
     with pytest.raises(UserInputError, match=r"text is int, not a string in rows 1, 2, 3, 4, 5, … \(40 in all\)"):
-        load(folder, text_columns=["stars"])
+        load(folder, text=("stars",))
 
 
 def test_an_unknown_config_lists_those_there_are(folder: Path) -> None:
@@ -118,9 +118,9 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 )
 def test_an_unreachable_hub_says_what_to_do(tmp_path: Path, offline: bool) -> None:
     code = (
-        "from adapter_sweep.engine.tasks import load_hub\n"
+        "from adapter_sweep.engine.tasks import Layout, load_hub\n"
         "try:\n"
-        "    load_hub('someone/something', revision='v1', text_columns=['text'], label_column='label')\n"
+        "    load_hub('someone/something', revision='v1', layout=Layout('classification', ('text',), ('label',)))\n"
         "except Exception as error:\n"
         "    print(type(error).__name__, error)\n"
     )
