@@ -1,6 +1,6 @@
 """What may be configured of a task: which data, what is predicted, and by which metric it is scored."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -43,23 +43,20 @@ _Paths = Annotated[Paths, BeforeValidator(_read_paths)]
 
 
 def _read_metric(value: object, info: ValidationInfo) -> object:
-    """A metric of the type; by default the type's first."""
-    kind: TaskType | None = info.data.get("type", "classification" if info.data.get("kind") == "builtin" else None)
-    if kind is None:  # which is told of as a problem of its own
-        return value
+    """A metric of the type, the first one for null; of a type that is wrong, and told of, any."""
+    known = "type" in info.data or info.data.get("kind") == "builtin"
+    kind: TaskType = info.data.get("type", "classification")
     allowed = TASK_METRICS[kind]
-    if value is not None and value not in allowed:
+    if value is None:
+        return allowed[0]
+    if known and value not in allowed:
         *others, last = (repr(metric) for metric in allowed)
         expected = f"{', '.join(others)} or {last}" if others else last
         raise PydanticCustomError("literal_error", "not a metric of the type", {"expected": f"{expected} for {kind}"})
-    return allowed[0] if value is None else value
+    return value
 
 
 _Metric = Annotated[str, BeforeValidator(_read_metric)]
-
-
-def _first_metric(data: dict[str, Any]) -> str:
-    return TASK_METRICS[data.get("type", "classification")][0]
 
 
 class _Task(Section):
@@ -74,12 +71,12 @@ class BuiltinTask(_Task):
 
     kind: Literal["builtin"]
     name: Literal["movies", "amazon", "tweets", "editorials", "sms_spam", "questions"]
-    metric: _Metric = Field(default_factory=_first_metric)
+    metric: _Metric = Field(None, validate_default=True)
 
 
 class _TableTask(_Task):
     type: TaskType = "classification"
-    metric: _Metric = Field(default_factory=_first_metric)
+    metric: _Metric = Field(None, validate_default=True)
     text: _Columns = Field(None, validate_default=True)
     label: _Columns = Field(None, validate_default=True)
     language: str | None = Field(None, min_length=1)
@@ -172,5 +169,5 @@ class HubTask(_TableTask):
 TaskConfig = Annotated[BuiltinTask | LocalTask | HubTask, Field(discriminator="kind")]
 
 
-def _listed(columns: Any) -> tuple[str, ...]:
+def _listed(columns: str | list[str] | None) -> tuple[str, ...]:
     return () if columns is None else (columns,) if isinstance(columns, str) else tuple(columns)

@@ -135,3 +135,40 @@ def test_an_unreachable_hub_says_what_to_do(tmp_path: Path, offline: bool) -> No
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
     assert done.stdout.startswith("AdapterSweepError data set someone/something, revision v1: "), done
     assert "HF_HUB_OFFLINE" in done.stdout
+
+
+def test_lists_of_class_indices_are_labels_and_tags(tmp_path: Path) -> None:
+    names = datasets.ClassLabel(names=["z", "y", "x"])
+    tags = datasets.ClassLabel(names=["O", "B-A", "I-A"])
+    features = datasets.Features(
+        {
+            "text": datasets.Value("string"),
+            "labels": datasets.List(names),
+            "words": datasets.List(datasets.Value("string")),
+            "tags": datasets.List(tags),
+        }
+    )
+    rows = [
+        {"text": f"t {n}", "labels": [2, 0] if n % 2 else [], "words": ["t", str(n)], "tags": [1, 2]} for n in range(30)
+    ]
+    (tmp_path / "set").mkdir()
+    datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / "set" / "train.parquet")
+    carved: dict[str, Any] = {"validation_split": None, "test_split": None}
+    several = load_hub(str(tmp_path / "set"), Layout("multi_label", ("text",), ("labels",)), **carved)
+    assert several.label_names == ("z", "y", "x")
+    assert set(several.train.labels) == {(), (0, 2)}
+    tagged = load_hub(str(tmp_path / "set"), Layout("tokens", ("words",), ("tags",)), **carved)
+    assert tagged.label_names == ("A",)
+    assert set(tagged.train.labels) == {((0, 1, "A"),)}
+
+
+def test_numbers_that_are_all_minus_one_are_no_labels(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"sentence": f"n {n}", "score": float(n % 7)} for n in range(40)]
+    home = folder.parent / "scores"
+    home.mkdir()
+    datasets.Dataset.from_list(rows).to_parquet(home / "train.parquet")
+    hidden = [{"sentence": "h", "score": -1.0}] * 3
+    datasets.Dataset.from_list(hidden).to_parquet(home / "test.parquet")
+    task = load_hub(str(home), Layout("regression", ("sentence",), ("score",)), validation_split=None)
+    assert sizes(task) == (32, 4, 4)
+    assert "has no labels (all are -1); test is carved from train" in caplog.text
