@@ -1,47 +1,75 @@
 """The data that a configuration names."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from adapter_sweep.config import SweepConfig
-from adapter_sweep.config.schema import BuiltinTask, HubTask, LocalTask
-from adapter_sweep.engine.tasks import TaskData, load_builtin, load_hub, load_local
+from adapter_sweep.config.tasks import BuiltinTask, HubTask, LocalTask, Paths
+from adapter_sweep.engine.tasks import Layout, TaskData, load_builtin, load_hub, load_local
 from adapter_sweep.errors import UserInputError
 
 __all__ = ["load_task"]
 
 
 def load_task(config: SweepConfig) -> TaskData:
-    """The data a configuration names."""
+    """The data a configuration names.
+
+    Raises:
+        UserInputError: what is wrong with the data, or the metric asks for other data.
+        AdapterSweepError: the data cannot be had.
+    """
     task = config.task
+    data = _load(task)
+    if task.metric == "f1" and len(data.label_names) != 2:
+        named = ", ".join(data.label_names[:8]) + (", …" if len(data.label_names) > 8 else "")
+        raise UserInputError(
+            f"task.metric='f1': needs exactly two classes, {data.name} has {len(data.label_names)}: {named}; "
+            "use macro_f1 for more"
+        )
+    return data
+
+
+def _load(task: BuiltinTask | LocalTask | HubTask) -> TaskData:
     common: dict[str, Any] = {"split_seed": task.split_seed, "max_train_examples": task.max_train_examples}
     if isinstance(task, BuiltinTask):
         return load_builtin(task.name, **common)
-    if isinstance(task, LocalTask):
-        paths = {"path": task.path, "validation_path": task.validation_path, "test_path": task.test_path}
-        files = {key: Path(path).expanduser() for key, path in paths.items() if path is not None}
-        gone = [f"task.{key}={paths[key]}: no such file: {f.absolute()}" for key, f in files.items() if not f.exists()]
-        if gone:
-            raise UserInputError(*gone)
-        return load_local(
-            files["path"],
-            text_columns=task.text_columns,
-            label_column=task.label,
-            validation_path=files.get("validation_path"),
-            test_path=files.get("test_path"),
-            delimiter=task.delimiter,
-            name=task.name,
+    layout = Layout(task.type, task.text_columns, task.label_columns, task.language, task.separator)
+    if isinstance(task, HubTask):
+        return load_hub(
+            task.name,
+            layout,
+            config=task.config,
+            revision=task.revision,
+            train_split=task.train_split,
+            validation_split=task.validation_split,
+            test_split=task.test_split,
             **common,
         )
-    assert isinstance(task, HubTask)
-    return load_hub(
-        task.name,
-        config=task.config,
-        revision=task.revision,
-        text_columns=task.text_columns,
-        label_column=task.label,
-        train_split=task.train_split,
-        validation_split=task.validation_split,
-        test_split=task.test_split,
+    paths = {"path": task.path, "validation_path": task.validation_path, "test_path": task.test_path}
+    given = [(key, file) for key, files in paths.items() for file in _files(files)]
+    gone = [
+        f"task.{key}={file}: no such file: {Path(file).expanduser().absolute()}"
+        for key, file in given
+        if not Path(file).expanduser().exists()
+    ]
+    if gone:
+        raise UserInputError(*gone)
+    return load_local(
+        task.path,
+        layout,
+        validation_path=task.validation_path,
+        test_path=task.test_path,
+        delimiter=task.delimiter,
+        header=task.header,
+        name=task.name,
         **common,
     )
+
+
+def _files(paths: Paths | None) -> Iterator[str]:
+    if isinstance(paths, str):
+        yield paths
+    elif paths is not None:
+        for each in paths.values() if isinstance(paths, dict) else paths:
+            yield from _files(each)

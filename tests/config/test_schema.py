@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from adapter_sweep.config import SweepConfig, validate, with_params
 from adapter_sweep.config.compose import compose
-from adapter_sweep.config.schema import SECTIONS, BottleneckMethod, LocalTask
+from adapter_sweep.config.schema import SECTIONS, BottleneckMethod
+from adapter_sweep.config.tasks import LocalTask
 from adapter_sweep.engine.adapters import BottleneckSpec
 from adapter_sweep.engine.backbone import POOLINGS
 from adapter_sweep.engine.tasks.builtin import BUILTIN_TASKS
@@ -83,8 +84,8 @@ def test_the_schema_allows_what_the_engine_knows(values: dict[str, Any]) -> None
     }
 
 
-@pytest.mark.parametrize(("text", "columns"), [("a", ["a"]), (["a"], ["a"]), (["a", "b"], ["a", "b"])])
-def test_text_columns(text: object, columns: list[str]) -> None:
+@pytest.mark.parametrize(("text", "columns"), [("a", ("a",)), (["a"], ("a",)), (["a", "b"], ("a", "b")), (1, ("1",))])
+def test_text_columns(text: object, columns: tuple[str, ...]) -> None:
     task = LocalTask.model_validate({"kind": "local", "path": "x.csv", "label": "y", "text": text})
     assert task.text_columns == columns
 

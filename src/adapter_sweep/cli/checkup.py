@@ -1,7 +1,7 @@
 """`doctor`: does what a study will need work here? Every check is made, whatever the others say."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from adapter_sweep.bench import open_backbone
@@ -16,6 +16,8 @@ from adapter_sweep.study.ledger import open_storage, storage_url
 from adapter_sweep.tracking import Tracker
 
 __all__ = ["check_all"]
+
+_NAMES = {"classification": "classes", "multi_label": "labels", "tokens": "entity types"}
 
 
 def check_all(config: SweepConfig) -> int:
@@ -87,4 +89,15 @@ def _metric(config: SweepConfig) -> str:
 def _data(config: SweepConfig) -> str:
     data = load_task(config)
     sizes = f"{len(data.train)} training, {len(data.validation)} validation, {len(data.test)} test examples"
-    return f"{data.name}: {sizes}; {len(data.label_names)} classes ({', '.join(data.label_names[:8])}); {data.source}"
+    names = (
+        f"; {len(data.label_names)} {_NAMES[data.type]} ({_shortened(data.label_names)})" if data.label_names else ""
+    )
+    languages = sorted(
+        {*(data.train.languages or ()), *(data.validation.languages or ()), *(data.test.languages or ())}
+    )
+    spoken = f"; {len(languages)} languages ({_shortened(languages)})" if languages else ""
+    return f"{data.name}: {data.type}, {sizes}{names}{spoken}; {data.source}"
+
+
+def _shortened(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")

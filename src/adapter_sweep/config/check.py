@@ -81,7 +81,7 @@ def _location(detail: Any) -> list[str]:
     location = [str(part) for part in detail["loc"]]
     if len(location) > 1 and location[0] in ("backbone", "task", "method"):
         location = [location[0], *location[2:]]
-    return location[:2] if location[:2] == ["task", "text"] else location
+    return location[:2] if location[0] == "task" else location  # no key of a task has keys of its own
 
 
 def _near(location: list[str], values: Mapping[str, Any]) -> str:

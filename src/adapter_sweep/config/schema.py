@@ -2,9 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_validator
 
 from adapter_sweep.config.layers import parsed_layers, read_layers
+from adapter_sweep.config.section import NAME as _NAME
+from adapter_sweep.config.section import Float as _Float
+from adapter_sweep.config.section import Int as _Int
+from adapter_sweep.config.section import Section as _Section
+from adapter_sweep.config.tasks import BuiltinTask, HubTask, LocalTask, TaskConfig
 from adapter_sweep.records import METRIC_HELP, Direction, is_recorded
 
 __all__ = [
@@ -22,24 +27,6 @@ __all__ = [
     "TrainConfig",
     "WorkersConfig",
 ]
-
-# What a name that becomes a folder may look like: no separator, no leading dot, no look-alike.
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-
-
-def _no_truth_value(value: object) -> object:
-    """Pydantic would read `true` as the number 1."""
-    if isinstance(value, bool):
-        raise ValueError("input should be a number")
-    return value
-
-
-_Int = Annotated[int, BeforeValidator(_no_truth_value)]
-_Float = Annotated[float, BeforeValidator(_no_truth_value)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
 
 class _Backbone(_Section):
@@ -70,72 +57,6 @@ class LocalBackbone(_Backbone):
 
 
 BackboneConfig = Annotated[MiniLMBackbone | HubBackbone | LocalBackbone, Field(discriminator="kind")]
-
-
-class _Task(_Section):
-    kind: str
-    name: str
-    split_seed: _Int = Field(0, ge=0)
-    max_train_examples: _Int | None = Field(None, ge=10)
-    metric: Literal["accuracy", "macro_f1"] = "accuracy"
-
-
-class BuiltinTask(_Task):
-    """One of the six labelled text sets that come with the product."""
-
-    kind: Literal["builtin"]
-    name: Literal["movies", "amazon", "tweets", "editorials", "sms_spam", "questions"]
-
-
-class _Columns(_Task):
-    text: str | list[str]
-    label: str = Field(min_length=1)
-
-    @field_validator("text")
-    @classmethod
-    def _one_or_two(cls, value: str | list[str]) -> str | list[str]:
-        if not value or (isinstance(value, list) and (len(value) > 2 or not all(value))):
-            raise ValueError("must be one column, or a list of one or two")
-        return value
-
-    @field_validator("label")
-    @classmethod
-    def _no_text(cls, value: str, info: ValidationInfo) -> str:
-        text = info.data.get("text")
-        if value == text or (isinstance(text, list) and value in text):
-            raise ValueError("is a text column already")
-        return value
-
-    @property
-    def text_columns(self) -> list[str]:
-        """The text column, or both columns of a pair."""
-        return [self.text] if isinstance(self.text, str) else list(self.text)
-
-
-class LocalTask(_Columns):
-    """The user's own file: CSV, TSV, JSON lines or Parquet."""
-
-    kind: Literal["local"]
-    name: str = Field("local", pattern=_NAME)
-    path: str = Field(min_length=1)
-    validation_path: str | None = None
-    test_path: str | None = None
-    delimiter: str | None = Field(None, min_length=1, max_length=1)
-
-
-class HubTask(_Columns):
-    """A data set of the hub."""
-
-    kind: Literal["hub"]
-    name: str = Field(min_length=1)
-    config: str | None = None
-    revision: str = Field(min_length=1)
-    train_split: str = "train"
-    validation_split: str | None = "validation"
-    test_split: str | None = "test"
-
-
-TaskConfig = Annotated[BuiltinTask | LocalTask | HubTask, Field(discriminator="kind")]
 
 
 class BottleneckMethod(_Section):

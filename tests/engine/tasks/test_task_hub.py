@@ -4,11 +4,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
 
-from adapter_sweep.engine.tasks import TaskData, load_hub
+from adapter_sweep.engine.tasks import Layout, TaskData, load_hub
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 
 
@@ -44,9 +45,8 @@ def folder(tmp_path: Path) -> Path:
     return home
 
 
-def load(folder: Path, **options: object) -> TaskData:
-    base = {"text_columns": ["sentence"], "label_column": "label", "test_split": None}
-    return load_hub(str(folder), **{**base, **options})  # type: ignore[arg-type]
+def load(folder: Path, text: tuple[str, ...] = ("sentence",), label: str = "label", **options: Any) -> TaskData:
+    return load_hub(str(folder), Layout("classification", text, (label,)), **{"test_split": None, **options})
 
 
 def sizes(task: TaskData) -> tuple[int, int, int]:
@@ -74,7 +74,7 @@ def test_train_without_labels_is_refused(folder: Path) -> None:
 
 
 def test_two_texts_and_number_labels_where_minus_one_is_a_class(folder: Path) -> None:
-    task = load(folder, text_columns=["sentence", "other"], label_column="stars")
+    task = load(folder, text=("sentence", "other"), label="stars")
     assert task.label_names == ("-1", "0", "1")
     assert task.validation.text_pairs is not None
     assert task.validation.text_pairs[0] == "other 0"
@@ -91,7 +91,7 @@ def test_a_csv_folder_with_text_labels(tmp_path: Path) -> None:
 
 def test_every_problem_at_once(folder: Path) -> None:
     with pytest.raises(UserInputError) as caught:
-        load(folder, text_columns=["text"], validation_split="dev")
+        load(folder, text=("text",), validation_split="dev")
     first, second = caught.value.problems
     assert "no column 'text' for text; the columns are 'sentence', 'other', 'stars', 'label'" in first
     assert "no such split for validation; there are train, validation, test, or none to carve" in second
@@ -99,7 +99,7 @@ def test_every_problem_at_once(folder: Path) -> None:
 
 def test_text_that_is_no_string_is_refused(folder: Path) -> None:
     with pytest.raises(UserInputError, match=r"text is int, not a string in rows 1, 2, 3, 4, 5, … \(40 in all\)"):
-        load(folder, text_columns=["stars"])
+        load(folder, text=("stars",))
 
 
 def test_an_unknown_config_lists_those_there_are(folder: Path) -> None:
@@ -118,9 +118,9 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 )
 def test_an_unreachable_hub_says_what_to_do(tmp_path: Path, offline: bool) -> None:
     code = (
-        "from adapter_sweep.engine.tasks import load_hub\n"
+        "from adapter_sweep.engine.tasks import Layout, load_hub\n"
         "try:\n"
-        "    load_hub('someone/something', revision='v1', text_columns=['text'], label_column='label')\n"
+        "    load_hub('someone/something', revision='v1', layout=Layout('classification', ('text',), ('label',)))\n"
         "except Exception as error:\n"
         "    print(type(error).__name__, error)\n"
     )
@@ -135,3 +135,40 @@ def test_an_unreachable_hub_says_what_to_do(tmp_path: Path, offline: bool) -> No
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
     assert done.stdout.startswith("AdapterSweepError data set someone/something, revision v1: "), done
     assert "HF_HUB_OFFLINE" in done.stdout
+
+
+def test_lists_of_class_indices_are_labels_and_tags(tmp_path: Path) -> None:
+    names = datasets.ClassLabel(names=["z", "y", "x"])
+    tags = datasets.ClassLabel(names=["O", "B-A", "I-A"])
+    features = datasets.Features(
+        {
+            "text": datasets.Value("string"),
+            "labels": datasets.List(names),
+            "words": datasets.List(datasets.Value("string")),
+            "tags": datasets.List(tags),
+        }
+    )
+    rows = [
+        {"text": f"t {n}", "labels": [2, 0] if n % 2 else [], "words": ["t", str(n)], "tags": [1, 2]} for n in range(30)
+    ]
+    (tmp_path / "set").mkdir()
+    datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / "set" / "train.parquet")
+    carved: dict[str, Any] = {"validation_split": None, "test_split": None}
+    several = load_hub(str(tmp_path / "set"), Layout("multi_label", ("text",), ("labels",)), **carved)
+    assert several.label_names == ("z", "y", "x")
+    assert set(several.train.labels) == {(), (0, 2)}
+    tagged = load_hub(str(tmp_path / "set"), Layout("tokens", ("words",), ("tags",)), **carved)
+    assert tagged.label_names == ("A",)
+    assert set(tagged.train.labels) == {((0, 1, "A"),)}
+
+
+def test_numbers_that_are_all_minus_one_are_no_labels(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"sentence": f"n {n}", "score": float(n % 7)} for n in range(40)]
+    home = folder.parent / "scores"
+    home.mkdir()
+    datasets.Dataset.from_list(rows).to_parquet(home / "train.parquet")
+    hidden = [{"sentence": "h", "score": -1.0}] * 3
+    datasets.Dataset.from_list(hidden).to_parquet(home / "test.parquet")
+    task = load_hub(str(home), Layout("regression", ("sentence",), ("score",)), validation_split=None)
+    assert sizes(task) == (32, 4, 4)
+    assert "has no labels (all are -1); test is carved from train" in caplog.text

@@ -1,11 +1,12 @@
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pandas
 import pytest
 
-from adapter_sweep.engine.tasks import TaskData, load_local
+from adapter_sweep.engine.tasks import Layout, TaskData, load_local
 from adapter_sweep.errors import UserInputError
 
 
@@ -18,11 +19,11 @@ def csv_rows(count: int, prefix: str = "text", labels: tuple[str, ...] = ("no", 
     return "".join(f"{prefix} {i},{labels[i % len(labels)]}\n" for i in range(count))
 
 
-def load(path: Path, **options: object) -> TaskData:
-    return load_local(path, **{"text_columns": ["text"], "label_column": "label", **options})  # type: ignore[arg-type]
+def load(path: Path, text: tuple[str, ...] = ("text",), **options: Any) -> TaskData:
+    return load_local(path, Layout("classification", text, ("label",)), **options)
 
 
-def problems(path: Path, **options: object) -> tuple[str, ...]:
+def problems(path: Path, **options: Any) -> tuple[str, ...]:
     with pytest.raises(UserInputError) as caught:
         load(path, **options)
     return tuple(problem.replace(str(path.parent) + "/", "") for problem in caught.value.problems)
@@ -65,7 +66,7 @@ def test_every_format_and_label_type_gives_the_same_task(
 
 def test_two_text_columns(tmp_path: Path, table: pandas.DataFrame) -> None:
     table.to_csv(tmp_path / "d.csv", index=False)
-    task = load(tmp_path / "d.csv", text_columns=["text", "pair"])
+    task = load(tmp_path / "d.csv", text=("text", "pair"))
     assert task.test.text_pairs == ("second",) * 6
 
 
@@ -139,7 +140,7 @@ def test_problems_of_all_files_come_together(tmp_path: Path) -> None:
         (
             "d.xlsx",
             "",
-            "d.xlsx: unknown extension '.xlsx'; it may be .csv, .tsv, .jsonl, .ndjson, .json, .parquet",
+            "d.xlsx: unknown extension '.xlsx'; it may be .csv, .tsv, .jsonl, .ndjson, .json, .parquet, .txt",
         ),
         ("d.csv", "", "d.csv: the file is empty"),
         ("d.csv", "text,label\n", "d.csv: there are no rows"),
@@ -184,9 +185,9 @@ def test_a_missing_file_is_named_absolutely(tmp_path: Path, monkeypatch: pytest.
     assert problems(tmp_path / "folder.csv") == ("folder.csv: this is not a file",)
 
 
-@pytest.mark.parametrize("columns", [[], ["a", "b", "c"], "text", ["label"]])
-def test_a_bad_choice_of_columns(tmp_path: Path, columns: object) -> None:
-    assert len(problems(tmp_path / "d.csv", text_columns=columns)) == 1
+@pytest.mark.parametrize("columns", [(), ("a", "b", "c"), ("label",)])
+def test_a_bad_choice_of_columns(tmp_path: Path, columns: tuple[str, ...]) -> None:
+    assert len(problems(tmp_path / "d.csv", text=columns)) == 1
 
 
 def test_delimiter_is_for_csv_only(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapter_sweep.engine.tasks.data import Split, TaskData
-from adapter_sweep.engine.tasks.splits import Row, assemble, drop_duplicates, sort_label_names
+from adapter_sweep.engine.tasks.rows import Row, drop_duplicates, sort_label_names
+from adapter_sweep.engine.tasks.splits import assemble
 from adapter_sweep.errors import UserInputError
 
 
@@ -18,7 +19,13 @@ def sizes(task: TaskData) -> tuple[int, int, int]:
     return len(task.train), len(task.validation), len(task.test)
 
 
-ROWS = st.builds(Row, st.text("0123456789", min_size=1, max_size=2), st.none(), st.sampled_from("abc"), st.none())
+def any_rows(*languages: str) -> st.SearchStrategy[Row]:
+    texts = st.text("0123456789", min_size=1, max_size=2)
+    spoken = st.sampled_from(languages) if languages else st.none()
+    return st.builds(Row, texts, st.none(), st.sampled_from("abc"), st.none(), st.none(), spoken)
+
+
+ROWS = any_rows()
 
 
 def check_whole(task: TaskData) -> None:
@@ -30,7 +37,7 @@ def check_whole(task: TaskData) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(ROWS, max_size=60), st.integers(0, 2**32))
+@given(st.lists(ROWS, max_size=60) | st.lists(any_rows("de", "fr"), max_size=60), st.integers(0, 2**32))
 def test_carved_splits_never_share_a_text_and_hold_every_class(train: list[Row], seed: int) -> None:
     try:
         task = assemble("t", "s", train=train, split_seed=seed)

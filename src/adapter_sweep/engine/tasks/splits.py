@@ -4,34 +4,27 @@ Splitting is a function of the rows and the user's seed alone, whatever the hash
 """
 
 import logging
-import math
-import random
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from adapter_sweep.engine.tasks.carving import carve, subset
 from adapter_sweep.engine.tasks.data import Split, TaskData
+from adapter_sweep.engine.tasks.rows import Row, drop_duplicates, labels_in, sort_label_names
 from adapter_sweep.errors import UserInputError
+from adapter_sweep.scores import TaskType
 
-__all__ = ["Row", "assemble", "drop_duplicates", "sort_label_names"]
+__all__ = ["assemble"]
 
-_HELD_OUT_SHARE = 0.1  # of the rows, for each split that is carved
 _log = logging.getLogger(__name__)
-
-
-class Row(NamedTuple):
-    """One labelled example as it was read; `group` names the document it must stay together with."""
-
-    text: str
-    pair: str | None
-    label: str
-    group: str | None = None
+_NAMED = {"classification": ("class", "classes"), "multi_label": ("label", "labels"), "tokens": ("type", "types")}
 
 
 def assemble(
     name: str,
     source: str,
     *,
+    type: TaskType = "classification",
     train: Sequence[Row],
     validation: Sequence[Row] | None = None,
     test: Sequence[Row] | None = None,
@@ -42,9 +35,10 @@ def assemble(
     """Put a task together.
 
     Held-out rows that are given stay as they are; those that are None are carved from the train rows, a tenth
-    each, every class in every split. Rows of one group stay in one split. Duplicates go from train (of two
-    equal inputs the first stays), and so do train rows that are held out; where validation and test share an
-    input, test keeps it. Each removal is logged as a warning with its count.
+    each, every class in every split. Rows of one group stay in one split, and so do questions on one context.
+    Duplicates go from train (of two equal inputs the first stays), and so do train rows that are held out; where
+    validation and test share an input, test keeps it. Each removal is logged as a warning with its count, and so are
+    contexts that given splits share, and a split that lacks a language.
 
     Args:
         label_names: the classes by index; by default the labels that occur, sorted.
@@ -62,48 +56,25 @@ def assemble(
             validation = _without(validation, test, f"{name}: removed %d validation rows that are in test")
     if validation is not None:
         rows = _without(rows, validation, f"{name}: removed %d train rows that are in validation")
-    names = tuple(label_names or sort_label_names({row.label for row in rows}))
+    names: tuple[str, ...] = ()
+    if type in _NAMED:
+        names = tuple(label_names or sort_label_names({label for row in rows for label in labels_in(row)}))
     carved = [part for part, given in (("validation", validation), ("test", test)) if given is None]
-    _check(name, rows, {"validation": validation, "test": test}, carved, max_train_examples)
-    parts, rows = _carve(rows, carved, split_seed)
+    _check(name, type, rows, {"validation": validation, "test": test}, carved, max_train_examples)
+    parts, rows = carve(rows, carved, type, split_seed)
     if max_train_examples is not None:
-        rows = _subset(rows, max_train_examples, split_seed)
+        rows = subset(rows, max_train_examples, type, split_seed)
+    held_out = {"validation": parts.get("validation", validation or ()), "test": parts.get("test", test or ())}
+    _warn(name, type, rows, held_out)
     return TaskData(
         name=name,
         label_names=names,
-        train=_split(rows, names),
-        validation=_split(parts.get("validation", validation or ()), names),
-        test=_split(parts.get("test", test or ()), names),
+        train=_split(rows, names, type),
+        validation=_split(held_out["validation"], names, type),
+        test=_split(held_out["test"], names, type),
         source=source,
+        type=type,
     )
-
-
-def drop_duplicates(
-    rows: Sequence[Row],
-    name: str,
-    *,
-    key: Callable[[Row], Hashable] = lambda row: (row.text, row.pair),
-    level: int = logging.WARNING,
-) -> list[Row]:
-    """The rows without those whose `key` an earlier row has; logs how many went and how many disagreed."""
-    first: dict[Hashable, Row] = {}
-    disagree = sum(first.setdefault(key(row), row).label != row.label for row in rows)
-    removed = len(rows) - len(first)
-    if removed:
-        _log.log(level, "%s: removed %d duplicates, %d of them with another label", name, removed, disagree)
-    return list(first.values())
-
-
-def sort_label_names(labels: Iterable[str]) -> list[str]:
-    """Label names in order: as numbers when all of them are numbers, else as text."""
-    names = sorted(labels)
-    try:
-        numbers = {label: float(label) for label in names}
-    except ValueError:
-        return names
-    # `nan` is a float too, and has no place among numbers.
-    finite = all(map(math.isfinite, numbers.values()))
-    return sorted(names, key=numbers.__getitem__) if finite else names
 
 
 def _without(rows: Sequence[Row], held_out: Sequence[Row], message: str) -> list[Row]:
@@ -116,99 +87,82 @@ def _without(rows: Sequence[Row], held_out: Sequence[Row], message: str) -> list
 
 def _check(
     name: str,
+    type: TaskType,
     train: Sequence[Row],
     given: dict[str, Sequence[Row] | None],
     carved: Sequence[str],
     max_train_examples: int | None,
 ) -> None:
-    counts = Counter(row.label for row in train)
+    counts = Counter(label for row in train for label in labels_in(row))
     problems = []
-    if len(counts) < 2:
-        found = f"there is only {next(iter(counts))!r}" if counts else "there are no rows"
-        problems.append(f"{name}: a task needs at least two classes in its train rows; {found}")
-    needed = 1 + len(carved)
-    few = [f"{label!r} has {count}" for label, count in counts.items() if count < needed]
-    if few:
-        problems.append(
-            f"{name}: each class needs at least {needed} distinct train rows"
-            + (f", because {' and '.join(carved)} are split from them" if carved else "")
-            + f"; {_first(few)}"
+    least = 1 if type == "tokens" else 2
+    if type in _NAMED and len(counts) < least:
+        found = (
+            f"there is only {next(iter(counts))!r}" if counts else "there are none" if train else "there are no rows"
         )
+        wanted = "one entity type" if type == "tokens" else f"two {_NAMED[type][1]}"
+        problems.append(f"{name}: a task needs at least {wanted} in its train rows; {found}")
+    problems += _too_few(name, type, train, counts, carved)
     for part, rows in given.items():
         if rows is None:
             continue
         if not rows:
             problems.append(f"{name}: the {part} split has no rows")
-        unknown = sort_label_names({row.label for row in rows} - counts.keys())
+        unknown = sort_label_names({label for row in rows for label in labels_in(row)} - counts.keys())
         if unknown and counts:
             problems.append(f"{name}: {part} has labels that train has not: {_first([repr(u) for u in unknown])}")
-    if max_train_examples is not None and max_train_examples < max(2, len(counts)):
+    classes = len(counts) if type == "classification" else 0
+    if max_train_examples is not None and max_train_examples < max(2, classes):
         problems.append(
-            f"{name}: max_train_examples={max_train_examples} is too small for {len(counts)} classes; "
+            f"{name}: max_train_examples={max_train_examples} is too small for {classes} classes; "
             "it must be at least their number"
         )
     if problems:
         raise UserInputError(*problems)
 
 
+def _too_few(
+    name: str, type: TaskType, train: Sequence[Row], counts: Mapping[str, int], carved: Sequence[str]
+) -> list[str]:
+    """Whether the splits that are carved, and train, would all have rows."""
+    needed = 1 + len(carved)
+    because = f", because {' and '.join(carved)} are split from them" if carved else ""
+    if type == "classification":
+        few = [f"{label!r} has {count}" for label, count in counts.items() if count < needed]
+        return (
+            [f"{name}: each class needs at least {needed} distinct train rows{because}; {_first(few)}"] if few else []
+        )
+    units = {row.pair for row in train} if type == "spans" else train
+    if len(units) < needed:
+        what = "contexts" if type == "spans" else "distinct train rows"
+        return [f"{name}: there are {len(units)} {what}; a task needs at least {needed}{because}"]
+    return []
+
+
+def _warn(name: str, type: TaskType, train: Sequence[Row], held_out: Mapping[str, Sequence[Row]]) -> None:
+    splits = {"train": train, **held_out}
+    languages = sorted({row.language for rows in splits.values() for row in rows if row.language is not None})
+    for part, rows in splits.items():
+        if lacking := set(languages) - {row.language for row in rows}:
+            _log.warning("%s: the %s split has no rows in %s", name, part, ", ".join(sorted(lacking)))
+        if type == "spans" and part != "train":
+            shared = {row.pair for row in rows} & {row.pair for row in train}
+            if shared:
+                _log.warning("%s: %d contexts of %s are in train too, with other questions", name, len(shared), part)
+
+
 def _first(items: Sequence[str], count: int = 5) -> str:
     return ", ".join(items[:count]) + (f", … ({len(items)} in all)" if len(items) > count else "")
 
 
-def _carve(rows: list[Row], parts: Sequence[str], seed: int) -> tuple[dict[str, list[Row]], list[Row]]:
-    """Take a share of the rows out for each of `parts`; every split keeps the rows' order."""
-    if not parts:
-        return {}, rows
-    place = _group_places(rows, parts, seed) if rows[0].group is not None else _row_places(rows, parts, seed)
-    taken = {part: [row for row, where in zip(rows, place, strict=True) if where == part] for part in parts}
-    return taken, [row for row, where in zip(rows, place, strict=True) if where == "train"]
-
-
-def _row_places(rows: Sequence[Row], parts: Sequence[str], seed: int) -> list[str]:
-    # Not scikit-learn's train_test_split: it refuses classes too small for their share, and leaves a rare
-    # class out of a split without a word. Here every class has at least one row in each split.
-    place = ["train"] * len(rows)
-    for indices in _shuffled_classes(rows, seed):
-        share = max(1, round(_HELD_OUT_SHARE * len(indices)))
-        for number, part in enumerate(parts):
-            for index in indices[number * share : (number + 1) * share]:
-                place[index] = part
-    return place
-
-
-def _group_places(rows: Sequence[Row], parts: Sequence[str], seed: int) -> list[str]:
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    folds = StratifiedGroupKFold(n_splits=round(1 / _HELD_OUT_SHARE), shuffle=True, random_state=seed)
-    labels, groups = [row.label for row in rows], [row.group for row in rows]
-    place = ["train"] * len(rows)
-    for part, (_, indices) in zip(parts, folds.split(labels, labels, groups), strict=False):
-        for index in indices:
-            place[index] = part
-    return place
-
-
-def _subset(rows: list[Row], count: int, seed: int) -> list[Row]:
-    """`count` rows in their order, each class in proportion and none left out; nested in `count`."""
-    ranked: list[tuple[float, int, int]] = []
-    for number, indices in enumerate(_shuffled_classes(rows, seed)):
-        ranked += [(rank / len(indices), number, index) for rank, index in enumerate(indices)]
-    chosen = sorted(index for _, _, index in sorted(ranked)[:count])
-    return [rows[index] for index in chosen]
-
-
-def _shuffled_classes(rows: Sequence[Row], seed: int) -> list[list[int]]:
-    """The row numbers of each class in random order; classes by name."""
-    classes: dict[str, list[int]] = defaultdict(list)
-    for index, row in enumerate(rows):
-        classes[row.label].append(index)
-    generator = random.Random(seed)
-    for label in sorted(classes):
-        generator.shuffle(classes[label])
-    return [classes[label] for label in sorted(classes)]
-
-
-def _split(rows: Sequence[Row], label_names: Sequence[str]) -> Split:
+def _split(rows: Sequence[Row], label_names: Sequence[str], type: TaskType) -> Split:
     index = {label: number for number, label in enumerate(label_names)}
     pairs = tuple(row.pair for row in rows if row.pair is not None)
-    return Split(tuple(row.text for row in rows), pairs or None, tuple(index[row.label] for row in rows))
+    words = tuple(row.words for row in rows if row.words is not None)
+    languages = tuple(row.language for row in rows if row.language is not None)
+    labels: tuple[Any, ...] = tuple(row.label for row in rows)
+    if type == "classification":
+        labels = tuple(index[label] for label in labels)
+    elif type == "multi_label":
+        labels = tuple(tuple(sorted(index[label] for label in each)) for each in labels)
+    return Split(tuple(row.text for row in rows), pairs or None, labels, words or None, languages or None)
