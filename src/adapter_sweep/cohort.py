@@ -105,7 +105,7 @@ def _largest_method(config: SweepConfig, method: str | None) -> MethodSpec:
     searched = applying(config.search_space, method)
     return replace(
         spec,
-        width=_largest(config, searched.get("method.width", "method.width"), spec.width),
+        width=_largest(config, searched["method.width"], spec.width) if "method.width" in searched else spec.width,
         placement="both" if "method.placement" in searched else spec.placement,
         layers="all" if "method.layers" in searched else spec.layers,
     )
