@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from adapter_sweep.config.check import keys_of
-from adapter_sweep.config.methods import METHOD, own_name, owner_of
+from adapter_sweep.config.methods import METHOD, key_of, own_name, owner_of
 from adapter_sweep.config.space import Choices, parse_dimension
 from adapter_sweep.errors import UserInputError
 
@@ -100,4 +100,7 @@ def spread(
                 problems.append(f"search_space.{name}: none of {', '.join(settings)} has this key")
         elif field:
             space |= {own_name(method, name): text for method in free if field in known[method]}
-    return space, problems
+    # What is trained, then how: the order of every table's columns.
+    return dict(
+        sorted(space.items(), key=lambda item: (item[0] != METHOD, key_of(item[0]).startswith("train.")))
+    ), problems

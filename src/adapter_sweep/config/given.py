@@ -92,9 +92,9 @@ class Given:
             return ["method.kind: every method has its own; choose between methods with method=choice(…)"]
         settings, problems = settings_of(methods, self._section, self._for_all())
         own = {name: written(o) for name, o in self.fixed.items() if owner_of(name) in methods}
-        space, wrong = spread(values["search_space"], settings, own, asked)
         # Of training there is one section for all, so a method's own value is a choice of one.
-        space |= {name: f"choice({text})" for name, text in own.items() if key_of(name).startswith("train.")}
+        alone = {name: f"choice({text})" for name, text in own.items() if key_of(name).startswith("train.")}
+        space, wrong = spread({**values["search_space"], **alone}, settings, own, asked)
         values |= {"search_space": space, METHOD: settings[methods[0]], "methods": settings}
         return problems + wrong
 

@@ -100,6 +100,8 @@ def importance_note(study: StudyView) -> str:
         return ""
     own = {key_of(name) for name in study.search_space if owner_of(name) is not None}
     told = "The shares over all trials are of the method and of what all methods share"
+    if not study.importance:
+        told = "Over all trials nothing is told, as the methods share too little, or there are too few of them"
     if own:
         told += "; what a method has a range of its own for is told for that method alone"
     complete = Counter(str(trial.params.get(METHOD)) for trial in study.in_state(TrialState.COMPLETE))

@@ -54,12 +54,17 @@ def importance_within(study: StudyView) -> dict[str, dict[str, dict[str, float]]
 
     Methods that have too few of them are left out; so are all where no method was searched.
     """
-    complete = study.in_state(TrialState.COMPLETE)
+    if METHOD not in study.search_space:
+        return {}
+    by_method: dict[str, list[TrialView]] = {}
+    for trial in study.in_state(TrialState.COMPLETE):
+        by_method.setdefault(str(trial.params[METHOD]), []).append(trial)
     found = {}
-    for method in dict.fromkeys(trial.params.get(METHOD) for trial in complete) if METHOD in study.search_space else ():
+    for method, trials in sorted(by_method.items()):
         names = {key: name for key, name in applying(study.search_space, method).items() if key != METHOD}
-        found[str(method)] = _over(study, [t for t in complete if t.params.get(METHOD) == method], names)
-    return {method: shares for method, shares in found.items() if shares}
+        if shares := _over(study, trials, names):
+            found[method] = shares
+    return found
 
 
 def _over(study: StudyView, complete: Sequence[TrialView], names: Mapping[str, str]) -> dict[str, dict[str, float]]:
