@@ -17,6 +17,8 @@ __all__ = ["GROUPS", "Given", "option", "written"]
 
 GROUPS = ("backbone", "task", "method", "train", "latency", "workers", "tracking", "sweep")
 
+_KIND = "method.kind"
+
 
 @dataclass(frozen=True)
 class Given:
@@ -58,8 +60,9 @@ class Given:
     def _load(self, method: str | None = None) -> dict[str, Any]:
         """As Hydra composes it; of a chosen method, with what was given for that one alone."""
         own = {key_of(key): o for key, o in self.fixed.items() if method is not None and owner_of(key) == method}
-        arguments = [_argument(o) for key, o in self.fixed.items() if owner_of(key) is None and key not in own]
-        arguments += [f"++{key}={written(o)}" for key, o in own.items() if key.startswith("method.")]
+        left = {*own, *((_KIND,) if method is not None else ())}
+        arguments = [_argument(o) for key, o in self.fixed.items() if owner_of(key) is None and key not in left]
+        arguments += [f"++{key}={written(o)}" for key, o in own.items() if key.startswith("method.") and key != _KIND]
         arguments += [] if method is None else [f"method={quoted(method)}"]
         return load(arguments, self.sweep, self.config_dir)
 
@@ -88,12 +91,17 @@ class Given:
 
     def _choose(self, values: dict[str, Any], methods: tuple[str, ...], asked: Collection[str]) -> list[str]:
         """Put the chosen methods' settings into the values, and each one's ranges; what is wrong."""
-        if any(key_of(key) == "method.kind" for key in self.fixed):
-            return ["method.kind: every method has its own; choose between methods with method=choice(…)"]
         settings, problems = settings_of(methods, self._section, self._for_all())
+        if any(key_of(key) == _KIND for key in self.fixed):
+            problems.append(f"{_KIND}: every method has its own; choose between methods with method=choice(…)")
         own = {name: written(o) for name, o in self.fixed.items() if owner_of(name) in methods}
         # Of training there is one section for all, so a method's own value is a choice of one.
         alone = {name: f"choice({text})" for name, text in own.items() if key_of(name).startswith("train.")}
+        lists = [name for name in alone if isinstance(self.fixed[name].value(), list | dict | None)]
+        problems += [
+            f"{name}={own[name]}: a method's own value of train is a word, a number or a switch" for name in lists
+        ]
+        alone = {name: text for name, text in alone.items() if name not in lists}
         space, wrong = spread({**values["search_space"], **alone}, settings, own, asked)
         values |= {"search_space": space, METHOD: settings[methods[0]], "methods": settings}
         return problems + wrong
