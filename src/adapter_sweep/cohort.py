@@ -10,6 +10,7 @@ import torch
 
 from adapter_sweep.bench import Bench, scoring_bounds
 from adapter_sweep.config import SweepConfig
+from adapter_sweep.config.methods import applying, key_of
 from adapter_sweep.config.space import Choices, parse_dimension
 from adapter_sweep.engine import guards
 from adapter_sweep.engine.activations import Stored
@@ -74,9 +75,6 @@ def cohort_size(config: SweepConfig, bench: Bench) -> int:
     if most <= 1:
         return 1
     with suppress(UserInputError):  # its own trials will say what is wrong with it
-        model = AdaptedModel(
-            bench.backbone, _largest_method(config), bench.data.outputs, seed=0, per_token=bench.per_token
-        )
         bounds = {
             "batch_size": _largest(config, "train.batch_size", config.train.batch_size),
             "max_tokens": _largest(config, "train.max_tokens_per_batch", config.train.max_tokens_per_batch),
@@ -86,30 +84,45 @@ def cohort_size(config: SweepConfig, bench: Bench) -> int:
         share = 1 / -(-workers // devices)
         with training_step():
             split = bench.encoded(bench.data.train, length)
-            return min(most, cohort_bound(model, split, **bounds, share=share))
+            for method in _largest_methods(config):
+                model = AdaptedModel(bench.backbone, method, bench.data.outputs, seed=0, per_token=bench.per_token)
+                most = min(most, cohort_bound(model, split, **bounds, share=share))
+            return most
     return 1
 
 
-def _largest_method(config: SweepConfig) -> MethodSpec:
-    """Of the methods the study may train, about the one that takes most memory."""
+def _largest_methods(config: SweepConfig) -> list[MethodSpec]:
+    """Of each method the study may train, about the settings that take most memory."""
+    if not config.methods:
+        return [_largest_method(config, None)]
+    chosen = [(config.model_copy(update={"method": own}), method) for method, own in config.methods.items()]
+    return [_largest_method(alone, method) for alone, method in chosen]
+
+
+def _largest_method(config: SweepConfig, method: str | None) -> MethodSpec:
     spec = method_spec(config)
     if not isinstance(spec, BottleneckSpec):
         return spec
+    searched = applying(config.search_space, method)
     return replace(
         spec,
-        width=_largest(config, "method.width", spec.width),
-        placement="both" if "method.placement" in config.search_space else spec.placement,
-        layers="all" if "method.layers" in config.search_space else spec.layers,
+        width=_largest(config, searched["method.width"], spec.width) if "method.width" in searched else spec.width,
+        placement="both" if "method.placement" in searched else spec.placement,
+        layers="all" if "method.layers" in searched else spec.layers,
     )
 
 
-def _largest(config: SweepConfig, key: str, value: int) -> int:
-    """The largest value the study may set a key to; the value it has where it is not searched."""
-    if key not in config.search_space:
-        return value
-    dimension = parse_dimension(key, config.search_space[key])
-    values = dimension.values if isinstance(dimension, Choices) else (dimension.high,)
-    return max(int(found) for found in values if isinstance(found, int | float))
+def _largest(config: SweepConfig, name: str, value: int) -> int:
+    """The largest value the study may set a key to, by its range's name and those of methods' own for the same key.
+
+    It is the value it has where no range is of every method.
+    """
+    found = [] if name in config.search_space else [value]
+    for own in (own for own in config.search_space if name in (own, key_of(own))):
+        dimension = parse_dimension(own, config.search_space[own])
+        values = dimension.values if isinstance(dimension, Choices) else (dimension.high,)
+        found += [int(number) for number in values if isinstance(number, int | float)]
+    return max(found)
 
 
 def train_trials(trials: Sequence[Ready], bench: Bench) -> list[Outcome | Exception]:

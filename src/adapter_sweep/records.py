@@ -191,7 +191,8 @@ class StudyView:
 
     Attributes:
         objectives: recorded number -> direction, in the user's order.
-        search_space: Hydra key -> the range as the user wrote it, e.g. `tag(log, int(interval(4, 256)))`.
+        search_space: Hydra key -> the range as the user wrote it, e.g. `tag(log, int(interval(4, 256)))`. Where methods
+            are chosen between, the key of a range that one of them alone has goes by its name: `lora.method.rank`.
         n_trials: how many trials the study is to have in all.
         config: the resolved configuration the study was started with.
         provenance: code version, package versions, fingerprints, device, threads of the newest `run`.
@@ -199,7 +200,9 @@ class StudyView:
         mlflow_run_id: the parent run, once there is one.
         confirmation: the finalists on the test split, once they were confirmed.
         importance: objective -> Hydra key -> share of the objective's variance over the search space that the
-            parameter explains by itself, all of them together 1; empty where it was not computed.
+            parameter explains by itself, all of them together 1; empty where it was not computed. Where methods are
+            chosen between, over what all of them share.
+        importance_within: method -> the same over its own trials and parameters; only methods of which it is known.
     """
 
     name: str
@@ -214,6 +217,7 @@ class StudyView:
     mlflow_run_id: str | None = None
     confirmation: Confirmation | None = None
     importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    importance_within: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
 
     def counted(self) -> list[TrialView]:
         """The trials that use up one of `n_trials`, by number."""

@@ -223,7 +223,7 @@ def test_a_method_takes_the_ranges_of_other_methods_keys_out_of_the_search_space
     composed = compose(["method=head"], default_sweep="quickstart")
     assert composed.space.keys() == composed.config.search_space.keys() == {"train.lr"}
     assert composed.values["method"] == {"kind": "head"}
-    assert composed.fixed() == {"method.kind": "head"}
+    assert composed.fixed() == {"method": "head"}
     kept = compose(["method=bottleneck"], default_sweep="quickstart")
     assert kept.space.keys() == {"method.width", "method.placement", "train.lr"}
 
@@ -388,7 +388,7 @@ def test_a_sweeps_name_is_text_without_quotation_marks_too(tmp_path: Path, text:
         ("method.width: 8\n", "method.width=8: there is no such key"),
         ("search_space: [a]\n", "sweeps/mine.yaml: search_space is a mapping, key: value; not a list"),
         ("search_space:\n  method.width: 8\n", "search_space.method.width='8': not a range; allowed: choice(a, b)"),
-        ("search_space:\n  method:\n    width: choice(1, 2)\n", "search_space.method: this key cannot be searched"),
+        ("search_space:\n  method:\n    width: choice(1, 2)\n", "each range goes by its whole key, e.g. method.width"),
         ("1: 2\n", "1"),
         ("defaults:\n  - override /task: movie\n", "movie"),
     ],

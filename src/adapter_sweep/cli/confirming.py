@@ -18,6 +18,7 @@ from adapter_sweep.cli.running import Work, run_work
 from adapter_sweep.cli.selecting import Selection
 from adapter_sweep.config import IntRange, parse_dimension, validate
 from adapter_sweep.config.compose import Composed
+from adapter_sweep.config.methods import key_of
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.records import ParamValue, StudyView, TrialState
 from adapter_sweep.report.finalists import Finalist, fresh_seeds
@@ -28,7 +29,7 @@ from adapter_sweep.study.ledger import Ledger, storage_url
 
 __all__ = ["run_confirm"]
 
-_OF_THE_STUDY = ("backbone", "task", "method", "train", "latency", "objectives", "search_space")
+_OF_THE_STUDY = ("backbone", "task", "method", "methods", "train", "latency", "objectives", "search_space")
 
 
 def run_confirm(selection: Selection, composed: Composed) -> None:
@@ -129,7 +130,7 @@ class _Confirming:
 
     def _values(self) -> dict[str, Any]:
         """The study's own settings, scored once, with what the command says of the machine."""
-        own: dict[str, Any] = {key: self.view.config[key] for key in _OF_THE_STUDY}
+        own: dict[str, Any] = {key: self.view.config[key] for key in _OF_THE_STUDY if key in self.view.config}
         facts, given = self.view.provenance, self.composed.values
         own["train"] = {
             **given["train"],
@@ -158,7 +159,8 @@ class _Confirming:
     ) -> dict[str, Any]:
         facts = bench.provenance()
         train = {key: value for key, value in values["train"].items() if key not in EFFORT}
-        space = {key: parse_dimension(key, text) for key, text in self.view.search_space.items() if key not in SEEDS}
+        searched = {name: text for name, text in self.view.search_space.items() if key_of(name) not in SEEDS}
+        space = {name: parse_dimension(name, text) for name, text in searched.items()}
         return {
             "name": confirming_study(self.view.name),
             "url": self.url,
@@ -166,7 +168,7 @@ class _Confirming:
             "definition": {
                 "confirms": self.view.name,
                 "created": self.view.created.isoformat() if self.view.created else None,
-                **{key: values[key] for key in ("backbone", "task", "method", "latency")},
+                **{key: values[key] for key in ("backbone", "task", "method", "methods", "latency") if key in values},
                 "train": train,
                 **{key: facts[key] for key in ("device", "model_fingerprint", "data_fingerprint")},
             },

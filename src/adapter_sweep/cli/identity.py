@@ -6,9 +6,10 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from adapter_sweep.config.compose import Composed
+from adapter_sweep.config.methods import METHOD, own_name
 from adapter_sweep.config.quoting import literal
 from adapter_sweep.credentials import mask_credentials
-from adapter_sweep.records import StudyView
+from adapter_sweep.records import ParamValue, StudyView
 
 if TYPE_CHECKING:
     from adapter_sweep.bench import Bench  # torch, which the commands that read do without
@@ -67,7 +68,15 @@ def reproducing(composed: Composed, bench: "Bench") -> tuple[str, ...]:
 
 
 def reproducing_with(study: StudyView) -> tuple[str, ...]:
-    """What `adapter-sweep trial` needs to repeat any trial of a study, as the study's own trials have it."""
-    newest = study.trials[-1]
-    own = {f"{key}={literal(value)}" for key, value in newest.params.items()}
-    return tuple(text for text in newest.overrides if text not in own)
+    """What `adapter-sweep trial` needs to repeat any trial of a study, as the study's own trials have it.
+
+    Where methods are chosen between, what trials of one of them alone have goes by its name.
+    """
+    newest = {trial.params.get(METHOD): trial for trial in study.trials if trial.overrides}
+    found: dict[ParamValue, list[str]] = {}
+    for method, trial in newest.items():
+        own = {f"{key}={literal(value)}" for key, value in trial.params.items()}
+        found[method] = [text for text in trial.overrides if text not in own]
+    shared = [text for text in next(iter(found.values()), []) if all(text in others for others in found.values())]
+    rest = [own_name(str(method), text) for method, texts in found.items() for text in texts if text not in shared]
+    return (*shared, *rest)

@@ -1,12 +1,12 @@
 """A study's report, as every command that writes one has it: finalists and importance included."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from adapter_sweep.records import StudyView
 from adapter_sweep.report import Evidence, ReportPaths, evidence, write_report
 from adapter_sweep.study.confirmation import read_study
-from adapter_sweep.study.importance import importance
+from adapter_sweep.study.importance import with_importance
 
 __all__ = ["Reported", "report_study"]
 
@@ -34,6 +34,6 @@ def report_study(name: str, *, url: str, results_dir: Path, folder: Path) -> Rep
         AdapterSweepError: the database cannot be used, or the folder cannot be written to.
     """
     study = read_study(name, url=url, results_dir=results_dir)
-    study = replace(study, importance=importance(study))
+    study = with_importance(study)
     found = evidence(study)
     return Reported(study, found, write_report(study, folder, found))

@@ -80,7 +80,8 @@ def _differing(study: StudyView, other: StudyView) -> list[str]:
         own: Any = view.config["train"]
         train = {key: value for key, value in own.items() if key not in (*EFFORT, *_NOT_COMPARED)}
         space = {key: "".join(text.split()) for key, text in view.search_space.items()}
-        return {**{key: view.config[key] for key in ("backbone", "method")}, "train": train, "search_space": space}
+        sections: dict[str, Any] = {key: view.config.get(key, {}) for key in ("backbone", "method", "methods")}
+        return {**sections, "train": train, "search_space": space}
 
     mine, theirs = told(study), told(other)
     return [

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from adapter_sweep.config.methods import METHOD
 from adapter_sweep.config.schema import SECTIONS, SweepConfig
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import ParamValue
@@ -33,9 +34,19 @@ def validate(values: Mapping[str, Any]) -> SweepConfig:
 
 
 def with_params(values: Mapping[str, Any], params: Mapping[str, ParamValue]) -> dict[str, Any]:
-    """A copy of a configuration's plain values with some of them set under their Hydra keys."""
+    """A copy of a configuration's plain values with some of them set under their Hydra keys.
+
+    `method` puts the settings of one of the searched methods in place of the section before any other key is set.
+
+    Raises:
+        KeyError: that method is not among those searched.
+    """
     changed = deepcopy(dict(values))
+    if METHOD in params:
+        changed[METHOD] = deepcopy(changed["methods"][params[METHOD]])
     for key, value in params.items():
+        if key == METHOD:
+            continue
         *parents, last = key.split(".")
         section = changed
         for parent in parents:
@@ -96,7 +107,7 @@ def _near(location: list[str], values: Mapping[str, Any]) -> str:
 def keys_of(path: list[str], section: Any) -> list[str]:
     """The keys a section can have; of a section that comes in kinds, those of its kind, or of all where it has none."""
     if not path:
-        return list(SweepConfig.model_fields)
+        return [name for name in SweepConfig.model_fields if name != "methods"]
     models = SECTIONS.get(".".join(path), ())
     kind = section.get("kind") if isinstance(section, Mapping) else None
     matching = [model for model in models if kind in _kinds(model)] or models

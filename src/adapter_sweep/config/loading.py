@@ -15,7 +15,7 @@ from adapter_sweep.config.quoting import quoted
 from adapter_sweep.config.schema import SweepConfig
 from adapter_sweep.errors import UserInputError
 
-__all__ = ["load", "options"]
+__all__ = ["load", "options", "sweep_section"]
 
 
 def options(group: str, config_dir: Path | None = None) -> list[str]:
@@ -62,6 +62,14 @@ def load(arguments: list[str], sweep: str | None, config_dir: Path | None) -> di
         raise UserInputError(_flat(error)) from None
     result: dict[str, Any] = values
     return result
+
+
+def sweep_section(sweep: str | None, section: str, config_dir: Path | None) -> dict[str, Any]:
+    """What a sweep itself says of a section; empty where it says nothing, or there is no sweep."""
+    node = _read_sweep(_sweep_files(config_dir)[sweep]) if sweep is not None else None
+    found = OmegaConf.to_container(node) if node is not None else {}
+    said = found.get(section) if isinstance(found, dict) else None
+    return {str(key): value for key, value in said.items()} if isinstance(said, dict) else {}
 
 
 def _shipped(folder: str) -> Path:

@@ -1,8 +1,15 @@
 """What may be configured, and in which ranges. One class a variant; an unknown key is refused."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 from adapter_sweep.config.layers import parsed_layers, read_layers
 from adapter_sweep.config.section import NAME as _NAME
@@ -175,7 +182,11 @@ class BudgetConfig(_Section):
 
 
 class SweepConfig(_Section):
-    """Everything: one trial's settings, and what the study varies in them."""
+    """Everything: one trial's settings, and what the study varies in them.
+
+    Where `method` is searched, `methods` holds the settings of each method that is chosen, and `method` those of the
+    first. Composing fills it; nobody sets it by hand.
+    """
 
     backbone: BackboneConfig
     task: TaskConfig
@@ -189,7 +200,15 @@ class SweepConfig(_Section):
     budget: BudgetConfig
     objectives: dict[str, Direction] = Field(min_length=1)
     search_space: dict[str, str]
+    methods: dict[str, MethodConfig] = Field(default_factory=dict)
     results_dir: str = Field(min_length=1)
+
+    @model_serializer(mode="wrap")
+    def _without_empty_methods(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if not self.methods:
+            del values["methods"]
+        return values
 
     @field_validator("objectives")
     @classmethod

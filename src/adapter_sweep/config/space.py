@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapter_sweep.config.layers import layer_text
+from adapter_sweep.config.methods import METHOD, applying
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import ParamValue
 
@@ -80,7 +81,8 @@ def parse_dimension(key: str, text: str) -> Dimension:
 
     where = f"search_space.{key}={text!r}"
     try:
-        value: Any = OverridesParser.create().parse_override(f"{key}={text}").value()
+        # Not under its own key: a method's name before it may be no word of the grammar.
+        value: Any = OverridesParser.create().parse_override(f"range={text}").value()
     except HydraException as error:
         cause = next(iter(str(error).splitlines()), "not of the grammar")
         raise UserInputError(f"{where}: {cause}; allowed: {_GRAMMAR}") from None
@@ -100,7 +102,7 @@ def parse_dimension(key: str, text: str) -> Dimension:
 
 
 def grid_points(space: Mapping[str, Dimension]) -> list[dict[str, ParamValue]]:
-    """Every combination, the last dimension varying fastest.
+    """Every combination under Hydra keys, the last dimension varying fastest; method by method where it is searched.
 
     Raises:
         UserInputError: a dimension has no finite list of values, or there are too many points.
@@ -113,13 +115,28 @@ def grid_points(space: Mapping[str, Dimension]) -> list[dict[str, ParamValue]]:
                 for key in endless
             )
         )
-    count = math.prod(_count(dimension) for dimension in space.values())
+    parts = _parts(space)
+    count = sum(math.prod(_count(dimension) for dimension in part.values()) for part in parts)
     if count > _MAX_GRID_POINTS:
         raise UserInputError(
             f"search_space: {count:,} points are too many for the grid sampler; at most {_MAX_GRID_POINTS:,}"
         )
-    values = [list(_values(dimension)) for dimension in space.values()]
-    return [dict(zip(space, point, strict=True)) for point in itertools.product(*values)]
+    return [
+        dict(zip(part, point, strict=True))
+        for part in parts
+        for point in itertools.product(*(list(_values(dimension)) for dimension in part.values()))
+    ]
+
+
+def _parts(space: Mapping[str, Dimension]) -> list[dict[str, Dimension]]:
+    """The space under Hydra keys: one, or one for each method that is searched."""
+    methods = space.get(METHOD)
+    if not isinstance(methods, Choices):
+        return [dict(space)]
+    return [
+        {key: space[name] for key, name in applying(space, method).items()} | {METHOD: Choices((method,))}
+        for method in methods.values
+    ]
 
 
 def _count(dimension: Dimension) -> int:

@@ -11,6 +11,7 @@ from adapter_sweep.records import StudyView, TrialState, TrialView
 from adapter_sweep.report.checks_space import edge_remarks, size_remark
 from adapter_sweep.report.front import front, primary_objective
 from adapter_sweep.report.intervals import standard_error
+from adapter_sweep.report.scales import searched_keys
 from adapter_sweep.report.scores import SEEDS
 from adapter_sweep.report.wording import metric_name, one_line
 
@@ -115,7 +116,7 @@ def _differences(study: StudyView) -> Check:
 def _seeds(study: StudyView) -> Check:
     name, confirmed = "Differences and seeds", study.confirmation
     if confirmed is None or len(confirmed.seeds) < 2:
-        if any(key in study.search_space for key in SEEDS):
+        if any(key in searched_keys(study) for key in SEEDS):
             sentence = (
                 "Seeds were searched like other parameters; adapter-sweep confirm tells what another one changes."
             )

@@ -1,8 +1,10 @@
 """Whether the search space was wide enough for its optimum, and the trials enough for the space."""
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
+from adapter_sweep.config.methods import METHOD, applying, key_of, owner_of
 from adapter_sweep.config.space import Choices, grid_points, parse_space
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import StudyView, TrialState, TrialView
@@ -10,7 +12,7 @@ from adapter_sweep.report.answer import answer
 from adapter_sweep.report.front import front
 from adapter_sweep.report.scales import as_number, dimension
 from adapter_sweep.report.scores import SEEDS
-from adapter_sweep.report.wording import param, short_keys
+from adapter_sweep.report.wording import one_line, param, short_keys
 
 __all__ = ["edge_remarks", "size_remark"]
 
@@ -31,30 +33,34 @@ def edge_remarks(study: StudyView) -> tuple[bool, list[str]]:
     """
     members, best = front(study), answer(study).best
     names, known, remarks = short_keys(study), False, []
-    for key in study.search_space:
-        ends = None if key in SEEDS else _ends(study, key)
+    for name in study.search_space:
+        key, owner = key_of(name), owner_of(name)
+        ends = None if key in SEEDS else _ends(study, name)
         if ends is None or best is None:
             continue
         low, high, outer, log = ends
-        placed = [(trial, where) for trial in members if (where := _where(trial, key, low, high, log)) is not None]
+        own = [trial for trial in members if applying(study.search_space, trial.params.get(METHOD)).get(key) == name]
+        placed = [(trial, where) for trial in own if (where := _where(trial, key, low, high, log)) is not None]
         known |= bool(placed)
         for end, side in ((low, "low"), (high, "high")):
             at = [trial for trial, where in placed if (where <= outer if side == "low" else where >= 1 - outer)]
-            words = f"the {side} end of {names[key]} ({param(end if end % 1 else int(end))})"
+            whose = f"{one_line(owner, 60)}'s {names[key]}" if owner else names[key]
+            words = f"the {side} end of {whose} ({param(end if end % 1 else int(end))})"
             if best in at:
                 remarks.append(f"The best trial, {best.number}, lies at {words}.")
             elif len(placed) > 2 and len(at) > len(placed) / 2:
-                remarks.append(f"{len(at)} of the {len(placed)} trials on the front lie at {words}.")
+                which = f"{one_line(owner, 60)} trials" if owner else "trials"
+                remarks.append(f"{len(at)} of the {len(placed)} {which} on the front lie at {words}.")
     return known, remarks
 
 
 def size_remark(study: StudyView) -> tuple[bool | None, str]:
     """Whether there are trials enough for the search space, by the sampler's own ways; None where that is not known."""
     complete = len(study.in_state(TrialState.COMPLETE))
-    searched = len([key for key in study.search_space if key not in SEEDS])
+    searched = len(_searched(study, study.search_space))
     settings = study.config.get("study")
     sampler = str(settings.get("sampler")) if isinstance(settings, Mapping) else ""
-    if not searched:
+    if not searched and METHOD not in study.search_space:
         return None, "Nothing was searched."
     if sampler == "grid":
         return _grid_remark(study, complete)
@@ -66,10 +72,37 @@ def size_remark(study: StudyView) -> tuple[bool | None, str]:
             False,
             f"{have}: the {sampler} sampler draws its first {blind} at random, so nothing was learnt from any.",
         )
+    if METHOD in study.search_space:
+        return _methods_remark(study, have)
     if complete < _TRIALS_PER_KEY * searched:
         wanted = _TRIALS_PER_KEY * searched
         return False, f"{have} for {keys}: {wanted} or more ({_TRIALS_PER_KEY} for each) would cover the space better."
     return True, f"{have} for {keys}, {_TRIALS_PER_KEY} or more for each."
+
+
+def _methods_remark(study: StudyView, have: str) -> tuple[bool | None, str]:
+    """Whether each method has trials enough for what is searched of it alone."""
+    methods = dimension(study, METHOD)
+    if not isinstance(methods, Choices):
+        return None, f"{have}; which methods were searched is not known."
+    counts = Counter(trial.params.get(METHOD) for trial in study.in_state(TrialState.COMPLETE))
+    few = []
+    for method in methods.values:
+        keys = len(_searched(study, applying(study.search_space, method).values()))
+        # A method of which nothing is searched is one configuration, and one trial tells what it is.
+        if counts[method] < max(1, _TRIALS_PER_KEY * keys):
+            few.append(f"{one_line(method, 40)} ({counts[method]} for {keys})")
+    start = f"{have} of {len(methods.values)} methods"
+    if few:
+        wanted = f"fewer than {_TRIALS_PER_KEY} for each parameter searched of a method would leave its space uncovered"
+        return False, f"{start}; {wanted}, as of {', '.join(few)}."
+    return True, f"{start}, {_TRIALS_PER_KEY} or more for each parameter searched of each."
+
+
+def _searched(study: StudyView, names: Iterable[str]) -> list[str]:
+    """Of some ranges those in which something is chosen, seeds and the method left out."""
+    known = {name: dimension(study, name) for name in names if key_of(name) not in SEEDS and name != METHOD}
+    return [name for name, own in known.items() if not (isinstance(own, Choices) and len(own.values) == 1)]
 
 
 def _grid_remark(study: StudyView, complete: int) -> tuple[bool | None, str]:
@@ -81,10 +114,10 @@ def _grid_remark(study: StudyView, complete: int) -> tuple[bool | None, str]:
     return complete >= points, done
 
 
-def _ends(study: StudyView, key: str) -> tuple[float, float, float, bool] | None:
-    """A parameter's lowest and highest value, the share of the range that each end takes, and whether its scale is
+def _ends(study: StudyView, name: str) -> tuple[float, float, float, bool] | None:
+    """A range's lowest and highest value, the share of the range that each end takes, and whether its scale is
     logarithmic; None where it has no two ends."""
-    known = dimension(study, key)
+    known = dimension(study, name)
     if known is None:
         return None
     if isinstance(known, Choices):

@@ -19,6 +19,10 @@ MARKERS = {
     "triangle-up": "^",
     "triangle-down": "v",
     "pentagon": "p",
+    "star": "*",
+    "hexagon": "h",
+    "triangle-left": "<",
+    "triangle-right": ">",
     "cross": "X",
 }
 

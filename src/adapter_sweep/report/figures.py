@@ -167,7 +167,7 @@ def _legend(figure: "Figure", study: StudyView, shown: Picture) -> None:
         [words for _, words in entries],
         loc="upper left",
         bbox_to_anchor=(0.004, 0.935),
-        ncols=4,
+        ncols=max(4, -(-len(entries) // 3)),  # three rows: more would reach into the panels
         frameon=False,
         fontsize=8,
         handletextpad=0.4,

@@ -12,7 +12,7 @@ from adapter_sweep.report.hypervolume import hypervolume
 from adapter_sweep.report.page import part, render_page, script_policy
 from adapter_sweep.report.picture import picture
 from adapter_sweep.report.plots import page_json, text_alternative
-from adapter_sweep.report.rows import IMPORTANCE_HELP, front_rows, importance_rows, volume_text
+from adapter_sweep.report.rows import IMPORTANCE_HELP, Rows, front_rows, importance_note, importance_rows, volume_text
 from adapter_sweep.report.slices import slices
 from adapter_sweep.report.wording import command, describe, metric_name, one_line, plain, short_keys
 
@@ -55,7 +55,8 @@ def report_html(study: StudyView, found: Evidence | None = None) -> str:
         looks=sum(check.verdict == "look at this" for check in judged),
         slices=cuts,
         volume="" if volume is None else volume_text(study, volume),
-        importance=importance_rows(study),
+        importances=_importances(study),
+        importance_note=importance_note(study),
         importance_help=IMPORTANCE_HELP,
         complete=len(study.in_state(TrialState.COMPLETE)),
         trouble=_told(trouble[:_TROUBLE_ROWS], words),
@@ -70,6 +71,13 @@ def report_html(study: StudyView, found: Evidence | None = None) -> str:
         data=Markup(page_json(study, shown, cuts, volume)) if script else "",
         script_hashes=script_policy(library, script) or "'none'",
     )
+
+
+def _importances(study: StudyView) -> list[tuple[str, Rows]]:
+    """The tables of importance, each with whose trials it is of: all, or one method's."""
+    whole = [("", importance_rows(study))] if study.importance else []
+    within = [(one_line(method, 60), importance_rows(study, method)) for method in study.importance_within]
+    return [(whose, rows) for whose, rows in (*whole, *within) if rows.cells]
 
 
 def _told(trials: Sequence[TrialView], words: Mapping[str, str]) -> list[tuple[int, str, str, str]]:

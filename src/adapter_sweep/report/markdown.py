@@ -10,7 +10,7 @@ from adapter_sweep.report.confirmed import confirmed_rows, confirmed_sentences
 from adapter_sweep.report.evidence import Evidence
 from adapter_sweep.report.front import front
 from adapter_sweep.report.hypervolume import hypervolume
-from adapter_sweep.report.rows import IMPORTANCE_HELP, Rows, front_rows, importance_rows, volume_text
+from adapter_sweep.report.rows import IMPORTANCE_HELP, Rows, front_rows, importance_note, importance_rows, volume_text
 from adapter_sweep.report.wording import command, one_line
 
 __all__ = ["escape", "report_markdown", "table"]
@@ -36,9 +36,8 @@ def report_markdown(study: StudyView, found: Evidence | None = None) -> str:
         parts.append("Commands that reproduce them:")
         parts.append(_code("\n".join(command(trial).replace("\n", " ") for trial in members[:_LISTED])))
     parts += ["## Checks", _grid(("check", "verdict", "what it means"), _checks(study), (False, False, False))]
-    shares, volume = importance_rows(study), hypervolume(study)
-    if shares.cells:
-        parts += ["## Which parameter matters", table(shares), IMPORTANCE_HELP]
+    parts += _importance(study)
+    volume = hypervolume(study)
     if volume is not None:
         parts += ["## Progress", escape(volume_text(study, volume), 2000)]
     if trouble:
@@ -71,6 +70,16 @@ def escape(text: object, limit: int = 400) -> str:
 def table(rows: Rows) -> str:
     """A table as GitHub-flavoured Markdown, its cells escaped."""
     return _grid(rows.headers, rows.cells, rows.numeric)
+
+
+def _importance(study: StudyView) -> list[str]:
+    whole = importance_rows(study)
+    parts = [table(whole)] if whole.cells else []
+    for method in study.importance_within:
+        rows = importance_rows(study, method)
+        parts += [f"Among the trials of {escape(method)}:", table(rows)] if rows.cells else []
+    note = escape(importance_note(study), 2000)
+    return ["## Which parameter matters", *parts, f"{IMPORTANCE_HELP} {note}".strip()] if parts else []
 
 
 def _checks(study: StudyView) -> list[tuple[str, str, str]]:

@@ -4,10 +4,13 @@ import math
 import statistics
 from dataclasses import dataclass
 
+from adapter_sweep.config.methods import METHOD
+from adapter_sweep.config.space import Choices
 from adapter_sweep.records import Direction, StudyView, TrialState, TrialView
 from adapter_sweep.report.answer import Answer, answer
 from adapter_sweep.report.front import candidates, front, non_dominated, primary_objective
 from adapter_sweep.report.intervals import score_interval
+from adapter_sweep.report.scales import dimension
 from adapter_sweep.report.wording import label, metric_name, one_line, param, short_keys
 
 __all__ = ["STYLES", "Group", "Panel", "Picture", "Point", "axis_title", "picture", "span"]
@@ -22,7 +25,15 @@ STYLES = (
     ("triangle-down", "#8A6D00", "#F0E442"),
     ("pentagon", "#333333", "#E6E6E6"),
 )
+# Methods are told apart beyond those: there are more of them than a reader compares of anything else.
+_MORE = (
+    ("star", "#6A4C9C", "#B79BEA"),
+    ("hexagon", "#A3282E", "#FF8A8F"),
+    ("triangle-left", "#2F6B6B", "#7FD1D1"),
+    ("triangle-right", "#5E6B00", "#C9DC4A"),
+)
 _REST = ("cross", "#666666", "#AAAAAA")
+_ABSENT = "not set"  # of a parameter that not every trial has
 
 
 @dataclass(frozen=True)
@@ -108,7 +119,9 @@ def picture(study: StudyView) -> Picture:
     """What to draw for a study; without panels where no complete trial has two numbers to show."""
     y, said = primary_objective(study), answer(study)
     key, values = _grouping(study)
-    styles = [*STYLES[: len(values)], *[_REST] * max(0, len(values) - len(STYLES))] or [STYLES[0]]
+    known = [*STYLES, *_MORE] if key == METHOD else STYLES
+    told = [value for value in values if value != _ABSENT]
+    styles = [*known[: len(told)], *[_REST] * (len(values) - min(len(told), len(known)))] or [STYLES[0]]
     names = values or ["complete trial"]
     groups = tuple(Group(name, *style) for name, style in zip(names, styles, strict=True))
     members = {trial.number for trial in front(study)}
@@ -146,18 +159,24 @@ def picture(study: StudyView) -> Picture:
 
 
 def _grouping(study: StudyView) -> tuple[str | None, list[str]]:
-    """The parameter to tell apart by shape: placement, else the first with 2 to 6 words for values."""
+    """The parameter to tell apart by shape: the method where it was searched, else placement, else the first with 2 to
+    6 words for values. Trials that have none of it come last, under a word of their own."""
     complete = study.in_state(TrialState.COMPLETE)
+    methods = dimension(study, METHOD)
+    if isinstance(methods, Choices):
+        # As they were given: a method keeps its colour whichever trials are complete.
+        return METHOD, [param(value) for value in methods.values]
     for key in [PLACEMENT, *study.search_space]:
         found = [trial.params[key] for trial in complete if key in trial.params]
+        absent = [_ABSENT] if len(found) < len(complete) else []
         values = sorted({param(value) for value in found})
         if key == PLACEMENT and values:
             order = ["post_attention", "post_ffn", "both"]
             # A fixed order keeps a placement's colour the same from study to study.
             extra = [value for value in values if value not in order]
-            return key, order + extra if set(values) & set(order) else extra
+            return key, (order + extra if set(values) & set(order) else extra) + absent
         if 2 <= len(values) <= len(STYLES) and all(isinstance(value, str) for value in found):
-            return key, values
+            return key, values + absent
     return None, []
 
 
@@ -168,7 +187,7 @@ def _costs(study: StudyView, y: str) -> list[str]:
 
 
 def _group(trial: TrialView, key: str | None, values: list[str]) -> int:
-    value = param(trial.params[key]) if key is not None and key in trial.params else ""
+    value = param(trial.params[key]) if key is not None and key in trial.params else _ABSENT
     return values.index(value) if value in values else max(0, len(values) - 1)
 
 

@@ -1,15 +1,26 @@
 """Trials as rows of readable cells: for the terminal, report.md and report.html."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adapter_sweep.records import StudyView, TrialView
+from adapter_sweep.config.methods import METHOD, key_of, owner_of
+from adapter_sweep.records import StudyView, TrialState, TrialView
 from adapter_sweep.report.answer import score_text
 from adapter_sweep.report.front import front, primary_objective
 from adapter_sweep.report.hypervolume import Hypervolume
-from adapter_sweep.report.wording import metric_name, number, param, ratio_text, short_keys, task_metric
+from adapter_sweep.report.wording import metric_name, number, one_line, param, ratio_text, short_keys, task_metric
 
-__all__ = ["IMPORTANCE_HELP", "Rows", "front_rows", "importance_rows", "shown_metrics", "trial_rows", "volume_text"]
+__all__ = [
+    "IMPORTANCE_HELP",
+    "Rows",
+    "front_rows",
+    "importance_note",
+    "importance_rows",
+    "shown_metrics",
+    "trial_rows",
+    "volume_text",
+]
 
 IMPORTANCE_HELP = (
     "The share of each objective's variance over the search space that a parameter explains by itself, by fANOVA "
@@ -67,10 +78,14 @@ def shown_metrics(study: StudyView, *, every: bool = False) -> list[str]:
     return [key for key in wanted if key in study.objectives or any(key in t.metrics for t in study.trials)]
 
 
-def importance_rows(study: StudyView) -> Rows:
-    """A row for each searched parameter, a column of percentages for each objective; no row where nothing is known."""
+def importance_rows(study: StudyView, method: str | None = None) -> Rows:
+    """A row for each searched parameter, a column of percentages for each objective; no row where nothing is known.
+
+    Of all trials, or of those of one method.
+    """
     names = short_keys(study)
-    shares = {key: found for key, found in study.importance.items() if found}
+    told = study.importance if method is None else study.importance_within.get(method, {})
+    shares = {key: found for key, found in told.items() if found}
     # By the score's shares: its parameter is what most readers look for.
     first = next(iter(shares.values()), {})
     keys = [key for key in names if any(key in found for found in shares.values())]
@@ -79,6 +94,27 @@ def importance_rows(study: StudyView) -> Rows:
     return Rows(
         ("parameter", *(metric_name(key, study) for key in shares)), tuple(cells), (False, *(True for _ in shares))
     )
+
+
+def importance_note(study: StudyView) -> str:
+    """What the shares leave out where methods are chosen between; empty where they are not."""
+    if METHOD not in study.search_space:
+        return ""
+    own = {key_of(name) for name in study.search_space if owner_of(name) is not None}
+    told = "The shares over all trials are of the method and of what all methods share"
+    if not study.importance:
+        told = "Over all trials nothing is told, as the methods share too little, or there are too few of them"
+    if own:
+        told += "; what a method has a range of its own for is told for that method alone"
+    complete = Counter(str(trial.params.get(METHOD)) for trial in study.in_state(TrialState.COMPLETE))
+    few = [
+        f"{one_line(method, 40)} ({count:,})"
+        for method, count in complete.items()
+        if method not in study.importance_within
+    ]
+    if few:
+        told += f". Not told, with too few complete trials or fewer than two parameters that vary: {', '.join(few)}"
+    return f"{told}."
 
 
 def volume_text(study: StudyView, volume: Hypervolume) -> str:

@@ -78,6 +78,10 @@ def front_json(study: StudyView, found: Evidence | None = None) -> str:
         "importance": {
             plain(key): {plain(k): v for k, v in shares.items()} for key, shares in study.importance.items()
         },
+        "importance_within_methods": {
+            plain(method): {plain(key): {plain(k): v for k, v in own.items()} for key, own in shares.items()}
+            for method, shares in study.importance_within.items()
+        },
         "checks": [{"check": c.name, "verdict": c.verdict, "sentence": plain(c.sentence)} for c in checks(study)],
         "provenance": {plain(key): plain(value) for key, value in study.provenance.items()},
         "mlflow_run_id": study.mlflow_run_id,

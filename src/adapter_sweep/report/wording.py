@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from adapter_sweep.config.methods import METHOD, key_of
 from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.records import METRIC_HELP, ParamValue, StudyView, TrialView
 from adapter_sweep.scores import METRICS, metric_and_language
@@ -146,7 +147,7 @@ def param(value: ParamValue) -> str:
 
 def swept_keys(study: StudyView) -> list[str]:
     """The swept parameters' Hydra keys: the search space's order, then any other by name."""
-    known = list(study.search_space)
+    known = list(dict.fromkeys(map(key_of, study.search_space)))
     return known + sorted({key for trial in study.trials for key in trial.params} - set(known))
 
 
@@ -163,9 +164,10 @@ def describe(names: Mapping[str, str], trial: Configured) -> str:
 
 
 def label(names: Mapping[str, str], trial: TrialView) -> str:
-    """A trial's configuration beside its point, e.g. `both · 64`: at most two values, the telling ones."""
+    """A trial's configuration beside its point, e.g. `both · 64`: its method where there are several, and at most two
+    values, the telling ones."""
     values = [param(trial.params[key]) for key in _telling(names) if key in trial.params]
-    return one_line(" · ".join(values[:2]), 32) or f"trial {trial.number}"
+    return one_line(" · ".join(values[: 3 if METHOD in trial.params else 2]), 36) or f"trial {trial.number}"
 
 
 def command(trial: TrialView) -> str:
@@ -174,6 +176,11 @@ def command(trial: TrialView) -> str:
 
 
 def _telling(keys: Iterable[str]) -> list[str]:
-    """The keys with placement and width first: they name the adapter."""
-    first = {"method.placement": 0, "method.width": 1}
-    return sorted(keys, key=lambda key: first.get(key, 2))
+    """The keys with the method, placement and width first: they name the adapter.
+
+    Where there are several methods, the other keys of theirs come before those of training.
+    """
+    known = list(keys)
+    first = {METHOD: 0, "method.placement": 1, "method.width": 2}
+    several = METHOD in known
+    return sorted(known, key=lambda key: first.get(key, 4 if several and key.startswith("train.") else 3))

@@ -8,6 +8,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from adapter_sweep.config.methods import plain_params
 from adapter_sweep.records import ParamValue, StudyView, TrialState, TrialView
 
 __all__ = ["PREFIX", "differences", "facts_of", "planned_params", "state_of", "study_view", "trial_view"]
@@ -35,9 +36,9 @@ def state_of(trial: FrozenTrial) -> TrialState:
 
 
 def planned_params(trial: FrozenTrial) -> dict[str, ParamValue]:
-    """A trial's parameters: those it has, else those it is to have."""
+    """A trial's parameters under their Hydra keys: those it has, else those it is to have."""
     planned: dict[str, ParamValue] = dict(trial.user_attrs.get(PREFIX + "params", {}))
-    return planned | trial.params
+    return planned | plain_params(trial.params)
 
 
 def study_view(name: str, folder: Path, facts: Mapping[str, Any], trials: Sequence[FrozenTrial]) -> StudyView:

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 
 from adapter_sweep.config import Dimension, FloatRange
+from adapter_sweep.config.methods import key_of
 from adapter_sweep.config.space import grid_points
 from adapter_sweep.records import ParamValue
 from adapter_sweep.study.samplers import tidy
@@ -13,7 +14,7 @@ __all__ = ["first_left", "grid_points_in_order", "params_key"]
 
 def grid_points_in_order(space: Mapping[str, Dimension], seed: int) -> list[dict[str, ParamValue]]:
     """Every combination of a space's values, in an order that the seed decides: a part of it is a fair sample."""
-    stepped = {key for key, dimension in space.items() if isinstance(dimension, FloatRange)}
+    stepped = {key_of(name) for name, dimension in space.items() if isinstance(dimension, FloatRange)}
     points = [
         {key: tidy(value) if key in stepped and isinstance(value, float) else value for key, value in point.items()}
         for point in grid_points(space)

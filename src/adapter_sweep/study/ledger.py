@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from adapter_sweep.config import Dimension, with_params
+from adapter_sweep.config.methods import METHOD, applying, named_params
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import Direction, ParamValue, StudyView, TrialState, TrialView
 from adapter_sweep.study.facts import PREFIX, differences, facts_of, planned_params, state_of, study_view, trial_view
@@ -166,7 +167,8 @@ class Ledger:
             with self._interrupted_on_error(trial):
                 slot = Slot(self._slot(trial.number))
         with self._interrupted_on_error(trial, slot):
-            self._study.sampler = make_sampler(self._sampler, self._seed, trial.number)
+            choosing = METHOD in self._space
+            self._study.sampler = make_sampler(self._sampler, self._seed, trial.number, choosing=choosing)
             suggest(trial, self._space)
         return trial, slot
 
@@ -282,8 +284,9 @@ class Ledger:
         facts = facts_of(self._attrs())
         frozen = self._trials()[number]
         view = trial_view(frozen, self.folder, facts)
-        config = with_params(facts["config"], view.params) if "config" in facts else {}
-        config |= frozen.user_attrs.get(PREFIX + "config", {})
+        own = frozen.user_attrs.get(PREFIX + "config")  # where nothing is searched
+        config = facts.get("config", {})
+        config = with_params(config, view.params) if config and own is None else {**config, **(own or {})}
         return replace(view, curves=self._curves(view), config=config)
 
     def _curves(self, trial: TrialView) -> dict[str, list[tuple[int, float]]]:
@@ -333,7 +336,7 @@ class Ledger:
         trials = self._trials()
         params = planned_params(trials[trial.number])
         queued = any(t.user_attrs.get(PREFIX + "retry_of") == trial.number for t in trials)
-        if params and params.keys() == self._space.keys() and not queued:
+        if params and params.keys() == applying(self._space, params.get(METHOD)).keys() and not queued:
             self._enqueue(params, retry_of=trial.number)
 
     def _enqueue_next_point(self, trials: Iterable[FrozenTrial]) -> bool:
@@ -346,7 +349,7 @@ class Ledger:
     def _enqueue(self, params: Mapping[str, ParamValue], **facts: object) -> None:
         # What a queued trial is to have is told with it, or it would be lost should it die before it has it.
         attrs = {PREFIX + name: value for name, value in {"params": dict(params), **facts}.items()}
-        self._study.enqueue_trial(dict(params), user_attrs=attrs)
+        self._study.enqueue_trial(named_params(self._space, params), user_attrs=attrs)
 
     @contextmanager
     def _interrupted_on_error(self, trial: optuna.Trial, slot: Slot | None = None) -> Iterator[None]:

@@ -15,6 +15,7 @@ from optuna.exceptions import StorageInternalError
 from adapter_sweep.bench import Bench
 from adapter_sweep.cohort import Ready, cohort_size, train_trials
 from adapter_sweep.config import validate, with_params
+from adapter_sweep.config.methods import overrides_of, plain_params
 from adapter_sweep.config.quoting import literal
 from adapter_sweep.engine.training import Progress
 from adapter_sweep.errors import AdapterSweepError
@@ -146,16 +147,17 @@ class _Loop:
 
     def _begin(self, run: _Running) -> Ready | None:
         """Note what a trial is and find its cost; None where it is over the budget."""
-        trial, params = run.trial, run.trial.params
+        trial, params = run.trial, plain_params(run.trial.params)
         self._watch.begin(trial.number, params or self._fixed)
+        if not params:  # nothing is searched: the study's configuration is that of its newest trial alone
+            self._ledger.note(trial, config={key: self._values[key] for key in _TRIAL_SECTIONS if key in self._values})
+        overrides = overrides_of(self._overrides, self._values.get("methods", {}), params)
         self._ledger.note(
             trial,
             params=params or dict(self._fixed),
-            overrides=[*self._overrides, *(f"{key}={literal(value)}" for key, value in params.items())],
+            overrides=[*overrides, *(f"{key}={literal(value)}" for key, value in params.items())],
             provenance=self._bench.provenance(),
         )
-        if not params:  # nothing is searched: the study's configuration is that of its newest trial alone
-            self._ledger.note(trial, config={key: self._values[key] for key in _TRIAL_SECTIONS if key in self._values})
         run.folder.mkdir(parents=True, exist_ok=True)
         watch = _OfTrial(trial.number, self._watch)
         config = validate(with_params(self._values, params))

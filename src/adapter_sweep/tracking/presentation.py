@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote, urlencode
 
+from adapter_sweep.config.methods import key_of
 from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.records import ParamValue, StudyView, TrialState, TrialView
 from adapter_sweep.tracking.content import KIND, SEARCHED, fit, key, millis
@@ -31,7 +32,7 @@ def trial_name(study: StudyView, trial: TrialView, kind: str = SEARCHED) -> str:
 
     Finalists on the test split are `confirmed 003 width=48 …`.
     """
-    ends = [name.rpartition(".")[2] for name in {**study.search_space, **trial.params}]
+    ends = [name.rpartition(".")[2] for name in {*map(key_of, study.search_space), *trial.params}]
     shown = (
         f"{end if ends.count(end) == 1 else name}={_value(value)}"
         for name, value in trial.params.items()
@@ -103,7 +104,7 @@ def saved_view(study: StudyView) -> dict[str, str]:
     objective over each other one. Empty where MLflow would not take it, as names are too long.
     """
     objectives = [key(name) for name in study.objectives]
-    swept = [key(name) for name in study.search_space][:_MAX_AXES]
+    swept = list(dict.fromkeys(key(key_of(name)) for name in study.search_space))[:_MAX_AXES]
     first, *others = objectives
     columns = [
         *(f"metrics.`{name}`" for name in objectives),

@@ -122,7 +122,7 @@ def _untold(group: TaskGroup, worths: Sequence[Worth]) -> list[str]:
     varied = [
         names.get(key, key)
         for key in dict.fromkeys(key for setting in group.settings for key in setting.params)
-        if key not in told and len({setting.params.get(key) for setting in group.settings}) > 1
+        if key not in told and len({s.params[key] for s in group.settings if key in s.params}) > 1
     ]
     if not varied:
         return []
