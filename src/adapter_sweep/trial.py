@@ -109,7 +109,7 @@ def prepare_trial(config: SweepConfig, bench: Bench, table: LatencyTable, watch:
     check_lengths(config, bench.backbone)
     method = method_spec(config)
     outputs = bench.data.outputs
-    params = count_params(bench.backbone.layout, method, outputs)
+    params = count_params(bench.backbone.model, bench.backbone.layout, method, outputs)
     metrics = _param_metrics(params, bench)
     budget = config.budget
     over = _over("trainable_params", metrics, budget.max_trainable_params)

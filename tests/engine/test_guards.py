@@ -50,7 +50,7 @@ def test_frozen_weights(precision: str) -> None:
 def test_parameter_count() -> None:
     backbone, spec = tiny_backbone(), BottleneckSpec(8)
     model = AdaptedModel(backbone, spec, 2, 0)
-    expected = count_params(backbone.layout, spec, 2)
+    expected = count_params(backbone.model, backbone.layout, spec, 2)
     guards.check_param_count(model, expected)
     with pytest.raises(GuardError, match="the formula gives"):
         guards.check_param_count(model, dataclasses.replace(expected, adapters=expected.adapters + 1))
