@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,7 +13,7 @@ from adapter_sweep.config import SweepConfig
 from adapter_sweep.config.space import Choices, parse_dimension
 from adapter_sweep.engine import guards
 from adapter_sweep.engine.activations import Stored
-from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, MethodSpec
+from adapter_sweep.engine.adapters import AdaptedModel, MethodSpec
 from adapter_sweep.engine.batches import epoch_batches
 from adapter_sweep.engine.latency import training_step
 from adapter_sweep.engine.memory import cohort_bound, free_memory
@@ -92,14 +93,12 @@ def cohort_size(config: SweepConfig, bench: Bench) -> int:
 def _largest_method(config: SweepConfig) -> MethodSpec:
     """Of the methods the study may train, about the one that takes most memory."""
     spec = method_spec(config)
-    if not isinstance(spec, BottleneckSpec):
-        return spec
-    return replace(
-        spec,
-        width=_largest(config, "method.width", spec.width),
-        placement="both" if "method.placement" in config.search_space else spec.placement,
-        layers="all" if "method.layers" in config.search_space else spec.layers,
-    )
+    searched = {f.name for f in fields(spec) if f"method.{f.name}" in config.search_space}
+    changes: dict[str, Any] = {
+        name: _largest(config, f"method.{name}", getattr(spec, name)) for name in searched & {"width", "rank", "length"}
+    }
+    changes |= {name: value for name, value in (("placement", "both"), ("layers", "all")) if name in searched}
+    return replace(spec, **changes)
 
 
 def _largest(config: SweepConfig, key: str, value: int) -> int:
@@ -200,6 +199,7 @@ class _Trials:
             weights = save_adapted(trial.model, ready.folder / "adapter", label_names=self._bench.data.label_names)
         except Exception as error:
             return error
+        metrics["storage_bytes"] = weights.stat().st_size
         return Outcome(
             TrialState.COMPLETE,
             metrics,

@@ -10,12 +10,11 @@ from typing import Protocol
 import torch
 import transformers
 
-from adapter_sweep.bench import Bench, check_lengths
+from adapter_sweep.bench import Bench, check_lengths, method_spec
 from adapter_sweep.config import SweepConfig
-from adapter_sweep.config.schema import HeadMethod
 from adapter_sweep.engine import guards
-from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec, MethodSpec, ParamCount, count_params
-from adapter_sweep.engine.latency import LatencySpec, latency_metrics, measure
+from adapter_sweep.engine.adapters import AdaptedModel, ParamCount, count_params
+from adapter_sweep.engine.latency import LatencySpec, latency_metrics, measure, measure_merged, merged_metrics
 from adapter_sweep.engine.training import Progress, TrainSpec
 from adapter_sweep.records import TrialState
 
@@ -92,8 +91,12 @@ class Prepared:
 
     @property
     def pass_key(self) -> tuple[object, ...]:
-        """What trials must have in common to go through the backbone together: the batches, and where they begin."""
-        return self.spec.order, self.config.train.max_length, self.layer
+        """What trials must have in common to go through the backbone together: the batches, and where they begin.
+
+        A method that can only go alone has nothing in common with any other.
+        """
+        alone = None if self.model.insertion.shares_pass else id(self)
+        return self.spec.order, self.config.train.max_length, self.layer, alone
 
 
 def prepare_trial(config: SweepConfig, bench: Bench, table: LatencyTable, watch: TrialWatcher) -> Prepared | Outcome:
@@ -147,21 +150,6 @@ def train_spec(config: SweepConfig) -> TrainSpec:
     )
 
 
-def method_spec(config: SweepConfig) -> MethodSpec:
-    """The engine's plain values of the configured method."""
-    method = config.method
-    if isinstance(method, HeadMethod):
-        return HeadSpec()
-    return BottleneckSpec(
-        width=method.width,
-        placement=method.placement,
-        activation=method.activation,
-        init_std=method.init_std,
-        layer_norms=method.layer_norms,
-        layers=method.chosen_layers,
-    )
-
-
 def architecture_key(config: SweepConfig, bench: Bench) -> str:
     """What latency depends on, as a key: architecture, backbone, device, batch shapes; no trained value, no rate."""
     facts = {
@@ -169,7 +157,7 @@ def architecture_key(config: SweepConfig, bench: Bench) -> str:
         "attention": bench.backbone.attention,
         "precision": bench.backbone.precision,
         "classes": bench.data.outputs,
-        "method": config.method.model_dump(exclude={"init_std"}),
+        "method": config.method.architecture(),
         "latency": config.latency.model_dump(),
         "device": bench.provenance()["device"],
         "torch": torch.__version__,
@@ -199,6 +187,9 @@ def _latency(
     known = table.latency(key)
     if known is None:
         watch.stage("measuring latency")
-        measured = latency_metrics(*measure(model, LatencySpec(**config.latency.model_dump())))
+        spec = LatencySpec(**config.latency.model_dump())
+        measured = latency_metrics(*measure(model, spec))
+        if model.merges:
+            measured |= merged_metrics(measure_merged(model, spec))
         known = table.keep_latency(key, measured)
     return known

@@ -2,9 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
-from adapter_sweep.config.layers import parsed_layers, read_layers
+from adapter_sweep.config.methods import METHOD_CLASSES, BottleneckMethod, HeadMethod, MethodConfig
+from adapter_sweep.config.section import Float as _Float
+from adapter_sweep.config.section import Int as _Int
+from adapter_sweep.config.section import Section as _Section
 from adapter_sweep.records import METRIC_HELP, Direction
 
 __all__ = [
@@ -25,21 +28,6 @@ __all__ = [
 
 # What a name that becomes a folder may look like: no separator, no leading dot, no look-alike.
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-
-
-def _no_truth_value(value: object) -> object:
-    """Pydantic would read `true` as the number 1."""
-    if isinstance(value, bool):
-        raise ValueError("input should be a number")
-    return value
-
-
-_Int = Annotated[int, BeforeValidator(_no_truth_value)]
-_Float = Annotated[float, BeforeValidator(_no_truth_value)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
 
 class _Backbone(_Section):
@@ -136,32 +124,6 @@ class HubTask(_Columns):
 
 
 TaskConfig = Annotated[BuiltinTask | LocalTask | HubTask, Field(discriminator="kind")]
-
-
-class BottleneckMethod(_Section):
-    """Houlsby's bottleneck adapters."""
-
-    kind: Literal["bottleneck"]
-    width: _Int = Field(ge=1, le=65536)
-    placement: Literal["post_attention", "post_ffn", "both"]
-    activation: Literal["relu", "gelu", "silu", "tanh"]
-    init_std: _Float = Field(gt=0, le=1)
-    layer_norms: Literal["none", "adapted_layers", "all"]
-    layers: Annotated[str, BeforeValidator(read_layers)] = "all"
-
-    @property
-    def chosen_layers(self) -> str | tuple[int, ...]:
-        """Which layers hold adapters: `all`, `top:K` or the indices."""
-        return parsed_layers(self.layers)
-
-
-class HeadMethod(_Section):
-    """A linear head on the frozen backbone's pooled hidden states, and nothing in the backbone."""
-
-    kind: Literal["head"]
-
-
-MethodConfig = Annotated[BottleneckMethod | HeadMethod, Field(discriminator="kind")]
 
 
 class TrainConfig(_Section):
@@ -278,7 +240,7 @@ class SweepConfig(_Section):
 SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "backbone": (MiniLMBackbone, HubBackbone, LocalBackbone),
     "task": (BuiltinTask, LocalTask, HubTask),
-    "method": (BottleneckMethod, HeadMethod),
+    "method": METHOD_CLASSES,
     "train": (TrainConfig,),
     "latency": (LatencyConfig,),
     "workers": (WorkersConfig,),

@@ -52,8 +52,8 @@ class _Tuned(nn.Module):
         super().__init__()
         for table in tables:
             by_adapter: Any = getattr(layer, table)
-            held = by_adapter["default"]
-            parameter = held.weight if isinstance(held, nn.Module) else held
+            held: Any = by_adapter["default"]
+            parameter: nn.Parameter = getattr(held, "weight", held)  # of a linear layer, or itself
             parameter.data = parameter.data.float()  # peft makes it in the precision of the frozen weights
             self.register_parameter(table, parameter)
 
