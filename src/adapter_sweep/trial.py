@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from adapter_sweep.config import SweepConfig
 from adapter_sweep.engine import guards
 from adapter_sweep.engine.adapters import AdaptedModel, ParamCount, count_params
 from adapter_sweep.engine.latency import LatencySpec, latency_metrics, measure, measure_merged, merged_metrics
+from adapter_sweep.engine.peak import largest_batch, peak_train_memory
 from adapter_sweep.engine.training import Progress, TrainSpec
 from adapter_sweep.records import TrialState
 
@@ -24,16 +25,20 @@ __all__ = [
     "Prepared",
     "TrialWatcher",
     "architecture_key",
+    "memory_key",
     "method_spec",
     "prepare_trial",
     "train_spec",
 ]
 
+# Of how a trial trains.
+_NO_MATTER_TO_MEMORY = ("epochs", "lr", "batch_size", "max_tokens", "weight_decay", "warmup_fraction", "seed")
+
 Curves = dict[str, list[tuple[int, float]]]
 
 
 class LatencyTable(Protocol):
-    """Where the latency of an architecture is kept, so that its trials share one number."""
+    """Where the latency of an architecture is kept, so that its trials share one number; likewise its memory."""
 
     def latency(self, key: str) -> dict[str, float] | None:
         """The latency kept under a key."""
@@ -132,6 +137,7 @@ def prepare_trial(config: SweepConfig, bench: Bench, table: LatencyTable, watch:
         ratio = metrics["latency_ratio"]
         reason = f"latency ratio {ratio:.3f}, over budget.max_latency_ratio={budget.max_latency_ratio}"
         return Outcome(TrialState.REFUSED, metrics, reason=reason, constraints=over)
+    metrics |= _memory(config, bench, model, table)
     return Prepared(config, model, train_spec(config), model.lowest_trained_layer, metrics, over)
 
 
@@ -152,17 +158,32 @@ def train_spec(config: SweepConfig) -> TrainSpec:
 
 def architecture_key(config: SweepConfig, bench: Bench) -> str:
     """What latency depends on, as a key: architecture, backbone, device, batch shapes; no trained value, no rate."""
-    facts = {
+    return _key(_architecture(config, bench) | {"latency": config.latency.model_dump()})
+
+
+def memory_key(config: SweepConfig, bench: Bench) -> str:
+    """What training's memory depends on, as a key: architecture, backbone, device, the largest batch, how it trains."""
+    spec, split = train_spec(config), bench.encoded(bench.data.train, config.train.max_length)
+    rows = largest_batch(split, spec)
+    batch = {"rows": len(rows), "tokens": len(split.ids[rows[0]]), "types": split.types is not None}
+    training = {name: value for name, value in asdict(spec).items() if name not in _NO_MATTER_TO_MEMORY}
+    return _key(_architecture(config, bench) | {"memory": batch, "training": training})
+
+
+def _architecture(config: SweepConfig, bench: Bench) -> dict[str, object]:
+    return {
         "backbone": bench.backbone.fingerprint,
         "attention": bench.backbone.attention,
         "precision": bench.backbone.precision,
         "classes": bench.data.outputs,
         "method": config.method.architecture(),
-        "latency": config.latency.model_dump(),
         "device": bench.provenance()["device"],
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
+
+
+def _key(facts: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -192,4 +213,14 @@ def _latency(
         if model.merges:
             measured |= merged_metrics(measure_merged(model, spec))
         known = table.keep_latency(key, measured)
+    return known
+
+
+def _memory(config: SweepConfig, bench: Bench, model: AdaptedModel, table: LatencyTable) -> dict[str, float]:
+    key = memory_key(config, bench)
+    known = table.latency(key)
+    if known is None:
+        split = bench.encoded(bench.data.train, config.train.max_length)
+        peak = peak_train_memory(model, split, train_spec(config))
+        known = table.keep_latency(key, {"peak_train_memory_mb": peak / 1e6})
     return known
