@@ -46,7 +46,8 @@ def peak_train_memory(model: AdaptedModel, split: Encoded, spec: TrainSpec) -> i
         if device.type == "cuda":
             return _on_gpu(model, lambda count: _step(model, split, rows[:count], spec), len(rows), device)
         if len(rows) > _FEW + 1:
-            few, more = (_held(model, split, (rows[0],) * count, spec) for count in (_FEW, _FEW + 1))
+            # With the shortest of them: where there is padding there is a mask.
+            few, more = (_held(model, split, (*rows[:1] * count, rows[-1]), spec) for count in (_FEW - 1, _FEW))
             if len(few) == len(more):
                 further = len(rows) - _FEW
                 return max(low + further * (high - low) for low, high in zip(few, more, strict=True))
