@@ -58,8 +58,8 @@ def test_what_was_saved_before_layers_could_be_chosen_has_adapters_in_all(tmp_pa
 def test_a_method_that_is_not_known_is_refused(tmp_path: Path) -> None:
     save_adapted(_model(), tmp_path, label_names=("a", "b", "c"))
     about = json.loads((tmp_path / CONFIG_FILE).read_text())
-    (tmp_path / CONFIG_FILE).write_text(json.dumps(about | {"method": "lora"}))
-    with pytest.raises(UserInputError, match="the method 'lora' is not known; known are bottleneck, head"):
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(about | {"method": "dora"}))
+    with pytest.raises(UserInputError, match="the method 'dora' is not known; known are bottleneck, parallel, lora"):
         load_adapted(tiny_backbone(), tmp_path)
 
 
