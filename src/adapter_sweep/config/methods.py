@@ -1,6 +1,6 @@
 """The methods that may be configured, and in which ranges. One class each; see the engine's dataclass of each."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field, field_validator
 
@@ -179,19 +179,7 @@ class HeadMethod(_Method):
     kind: Literal["head"]
 
 
-METHOD_CLASSES = (
-    BottleneckMethod,
-    ParallelMethod,
-    LoraMethod,
-    IA3Method,
-    PrefixMethod,
-    PromptMethod,
-    BitFitMethod,
-    LayerNormMethod,
-    FullMethod,
-    HeadMethod,
-)
-MethodConfig = Annotated[
+_AnyMethod = (
     BottleneckMethod
     | ParallelMethod
     | LoraMethod
@@ -201,6 +189,7 @@ MethodConfig = Annotated[
     | BitFitMethod
     | LayerNormMethod
     | FullMethod
-    | HeadMethod,
-    Field(discriminator="kind"),
-]
+    | HeadMethod
+)
+MethodConfig = Annotated[_AnyMethod, Field(discriminator="kind")]
+METHOD_CLASSES: tuple[type[Section], ...] = get_args(_AnyMethod)

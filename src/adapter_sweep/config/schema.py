@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
-from adapter_sweep.config.methods import METHOD_CLASSES, BottleneckMethod, HeadMethod, MethodConfig
+from adapter_sweep.config.methods import METHOD_CLASSES, MethodConfig
 from adapter_sweep.config.section import Float as _Float
 from adapter_sweep.config.section import Int as _Int
 from adapter_sweep.config.section import Section as _Section
@@ -13,11 +13,8 @@ from adapter_sweep.records import METRIC_HELP, Direction
 __all__ = [
     "SECTIONS",
     "BackboneConfig",
-    "BottleneckMethod",
     "BudgetConfig",
-    "HeadMethod",
     "LatencyConfig",
-    "MethodConfig",
     "StudyConfig",
     "SweepConfig",
     "TaskConfig",
