@@ -1,7 +1,6 @@
 """The guards: what must hold for a trial's result to be trusted. Each raises GuardError with what it saw."""
 
 import math
-from sys import float_info
 from typing import Any
 
 import torch
@@ -46,7 +45,9 @@ def check_identity(model: AdaptedModel, batch: Batch) -> float:
     with model.attached():
         adapted = model.backbone.encode(inputs)
     gap = float((adapted - frozen).norm() / frozen.norm())
-    if not gap <= (MAX_IDENTITY_GAP if model.spec.near_identity else float_info.max):
+    if math.isfinite(gap) and not model.spec.near_identity:
+        return gap
+    if not gap <= MAX_IDENTITY_GAP:
         cause = f"; init_std={model.spec.init_std} is too large" if isinstance(model.spec, BottleneckSpec) else ""
         raise GuardError(
             f"the untrained adapters change the hidden states by {gap:.3g} of their size, "
