@@ -24,10 +24,18 @@ from adapter_sweep.trial import Outcome
 from toy_bench import Table, Watch, toy_bench, toy_config, toy_data, undisturbed
 
 CONFIRMED = ("test_accuracy", "test_examples")
-NOT_HERE = {
-    *(METRICS.keys() - {"accuracy"}),
-    *("storage_bytes", "peak_train_memory_mb", "micro_batches", "stopped_epoch"),
-    *("merged_latency_p50_ms", "merged_latency_ratio", "merged_latency_ratio_low", "merged_latency_ratio_high"),
+NOT_HERE = {*(METRICS.keys() - {"accuracy"}), "micro_batches", "stopped_epoch"}
+MERGED = {name for name in METRIC_HELP if name.startswith("merged_")}
+METHODS: dict[str, dict[str, Any]] = {
+    "parallel": {"kind": "parallel", "width": 4},
+    "lora": {"kind": "lora", "rank": 2},
+    "lora named": {"kind": "lora", "rank": 2, "targets": ["query", "dense"], "layers": "[1]"},
+    "ia3": {"kind": "ia3"},
+    "prefix": {"kind": "prefix", "length": 3},
+    "prompt": {"kind": "prompt", "length": 3},
+    "bitfit": {"kind": "bitfit"},
+    "layernorm": {"kind": "layernorm"},
+    "full": {"kind": "full"},
 }
 
 
@@ -64,7 +72,7 @@ def studio(tiny_bert: Path, tmp_path: Path) -> Studio:
 def test_a_complete_trial_leaves_its_whole_record(studio: Studio) -> None:
     outcome = studio.run()
     assert (outcome.state, outcome.reason, outcome.constraints) == (TrialState.COMPLETE, None, {})
-    assert set(outcome.metrics) == set(METRIC_HELP) - {*NOT_HERE, *CONFIRMED}
+    assert set(outcome.metrics) == set(METRIC_HELP) - {*NOT_HERE, *CONFIRMED, *MERGED}
     assert all(math.isfinite(value) for value in outcome.metrics.values())
     assert outcome.metrics["eval_examples"] == 16
     # Two layers, both sites, hidden size 32, width 4; two layer norms a layer; two classes.
@@ -116,7 +124,7 @@ def test_layers_that_the_backbone_does_not_have_are_refused(studio: Studio) -> N
 def test_a_head_alone_is_costed_trained_and_kept_as_any_method(studio: Studio) -> None:
     outcome = studio.run(method={"kind": "head"})
     assert outcome.state is TrialState.COMPLETE
-    assert set(outcome.metrics) == set(METRIC_HELP) - {*NOT_HERE, *CONFIRMED}
+    assert set(outcome.metrics) == set(METRIC_HELP) - {*NOT_HERE, *CONFIRMED, *MERGED}
     assert (outcome.metrics["trainable_params"], outcome.metrics["adapter_params"]) == (33 * 2, 0)
     assert outcome.metrics["identity_gap"] == 0
     assert outcome.weights is not None
@@ -125,6 +133,30 @@ def test_a_head_alone_is_costed_trained_and_kept_as_any_method(studio: Studio) -
     start = AdaptedModel(studio.bench.backbone, HeadSpec(), 2, seed=0)
     assert loaded.spec == start.spec
     assert not torch.equal(loaded.head.weight, start.head.weight)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_costed_trained_and_kept(studio: Studio, method: str) -> None:
+    outcome = studio.run(method=METHODS[method], train__epochs=1)
+    assert outcome.state is TrialState.COMPLETE
+    merged = MERGED if METHODS[method]["kind"] in ("lora", "ia3") else set()
+    assert set(outcome.metrics) == (set(METRIC_HELP) - {"macro_f1", *CONFIRMED, *MERGED}) | merged
+    assert all(math.isfinite(value) for value in outcome.metrics.values())
+    assert outcome.weights is not None
+    assert outcome.metrics["storage_bytes"] == outcome.weights.stat().st_size > 4 * outcome.metrics["trainable_params"]
+    loaded, _ = load_adapted(studio.bench.backbone, outcome.weights.parent)
+    assert loaded.count_params().total == outcome.metrics["trainable_params"]
+    validation = studio.bench.encoded(studio.bench.data.validation, 16)
+    assert score(loaded, validation, batch_size=32, max_tokens=256).predictions == outcome.predictions
+
+
+def test_virtual_tokens_take_positions_from_a_text(studio: Studio) -> None:
+    with pytest.raises(UserInputError) as caught:
+        studio.run(method={"kind": "prompt", "length": 60})
+    assert caught.value.problems == tuple(
+        f"{key}: {studio.bench.backbone.source} takes at most 64 tokens, 60 of them the method's"
+        for key in ("train.max_length=16", "latency.tokens=8")
+    )
 
 
 def test_the_test_split_is_never_read(tiny_bert: Path, tmp_path: Path) -> None:
@@ -216,13 +248,13 @@ def test_a_budget_that_is_just_met_is_met(studio: Studio) -> None:
 
 
 def test_trials_of_one_architecture_share_one_latency(studio: Studio) -> None:
-    def latencies(**params: Any) -> dict[str, float]:
+    def latency(**params: Any) -> dict[str, float]:
         metrics = studio.run(train__epochs=1, **params).metrics
         return {name: value for name, value in metrics.items() if "latency" in name}
 
-    first = latencies()
+    first = latency()
     same = [{"train__lr": 1e-4}, {"train__seed": 7}, {"train__batch_size": 4}, {"method__init_std": 0.02}]
-    assert all(latencies(**params) == first for params in same)
+    assert all(latency(**params) == first for params in same)
     assert studio.watch.stages.count("measuring latency") == 1
     others: list[dict[str, Any]] = [
         {"method__width": 5},
@@ -235,8 +267,28 @@ def test_trials_of_one_architecture_share_one_latency(studio: Studio) -> None:
         {"latency__tokens": 9},
     ]
     for params in others:
-        latencies(**params)
-    assert len(studio.table) == studio.watch.stages.count("measuring latency") == 1 + len(others)
+        latency(**params)
+    latencies = [kept for kept in studio.table.values() if "latency_ratio" in kept]
+    assert len(latencies) == studio.watch.stages.count("measuring latency") == 1 + len(others)
+
+
+def test_trials_that_train_alike_share_one_measured_memory(studio: Studio) -> None:
+    def peak(**params: Any) -> float:
+        return studio.run(train__epochs=1, **params).metrics["peak_train_memory_mb"]
+
+    first = peak()
+    assert [peak(train__lr=1e-4), peak(train__seed=7), peak(method__init_std=0.02)] == [first] * 3
+    assert sum("peak_train_memory_mb" in kept for kept in studio.table.values()) == 1
+    assert peak(train__batch_size=4) < first < peak(method__width=64) < peak(method={"kind": "full"})
+
+
+def test_an_architecture_of_the_first_studies_has_the_key_it_had(studio: Studio) -> None:
+    """What is new about a method has a first value, with which their latency tables are found again."""
+    method = toy_config(studio.tiny_bert).method
+    first = ("kind", "width", "placement", "activation", "layer_norms", "layers")
+    assert method.architecture() == {name: getattr(method, name) for name in first}
+    other = toy_config(studio.tiny_bert, method__scaling=2.0, method__shared=True).method
+    assert other.architecture().items() - method.architecture().items() == {("scaling", 2.0), ("shared", True)}
 
 
 def test_another_process_that_was_first_has_the_word(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,25 +11,26 @@ import torch
 from torch import Tensor
 
 from adapter_sweep.config import SweepConfig
-from adapter_sweep.config.schema import BottleneckMethod, HubBackbone, LocalBackbone
+from adapter_sweep.config.schema import HubBackbone, LocalBackbone
 from adapter_sweep.data import load_task
 from adapter_sweep.engine import assets
 from adapter_sweep.engine.activations import Activations, Stored
+from adapter_sweep.engine.adapters import MethodSpec, count_params
 from adapter_sweep.engine.anchors import anchor_predictions
 from adapter_sweep.engine.attention import choose_attention, typical_batch
 from adapter_sweep.engine.backbone import Backbone, Precision
 from adapter_sweep.engine.batches import Encoded
 from adapter_sweep.engine.encoding import encode_split
 from adapter_sweep.engine.loading import load_backbone
+from adapter_sweep.engine.methods import spec_of
 from adapter_sweep.engine.metrics import load_metric
 from adapter_sweep.engine.precision import choose_precision
-from adapter_sweep.engine.sites import layers_of
 from adapter_sweep.engine.tasks import Split, TaskData
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.provenance import code_provenance, cpu_name, physical_cores
 from adapter_sweep.scores import TASK_METRICS
 
-__all__ = ["Bench", "check_lengths", "open_backbone", "open_bench", "scoring_bounds"]
+__all__ = ["Bench", "check_lengths", "method_spec", "open_backbone", "open_bench", "scoring_bounds"]
 
 _SAMPLED = 500  # texts whose lengths stand for all
 
@@ -192,6 +193,11 @@ def scoring_bounds(config: SweepConfig, device: torch.device) -> dict[str, int]:
     return {"batch_size": rows, "max_tokens": config.train.max_tokens_per_batch}
 
 
+def method_spec(config: SweepConfig) -> MethodSpec:
+    """The engine's plain values of the configured method."""
+    return spec_of(config.method.kind, config.method.plain())
+
+
 def check_lengths(config: SweepConfig, backbone: Backbone) -> None:
     """Check that no text is longer than the backbone can take.
 
@@ -199,11 +205,13 @@ def check_lengths(config: SweepConfig, backbone: Backbone) -> None:
         UserInputError: training's or latency's texts are.
     """
     usable = _usable_positions(backbone.model)
+    virtual = config.method.virtual_tokens
+    beside = f", {virtual} of them the method's" if virtual else ""
     lengths = {"train.max_length": config.train.max_length, "latency.tokens": config.latency.tokens}
     too_long = [
-        f"{key}={length}: {backbone.source} takes at most {usable} tokens"
+        f"{key}={length}: {backbone.source} takes at most {usable} tokens{beside}"
         for key, length in lengths.items()
-        if usable is not None and length > usable
+        if usable is not None and length + virtual > usable
     ]
     if too_long:
         raise UserInputError(*too_long)
@@ -230,8 +238,7 @@ def open_bench(config: SweepConfig, *, threads: int | None = None) -> Bench:
     backbone = open_backbone(config, precision.value)
     backbone.model.to(device)
     check_lengths(config, backbone)
-    if isinstance(config.method, BottleneckMethod):
-        layers_of(backbone.layout, config.method.chosen_layers)
+    count_params(backbone.model, backbone.layout, method_spec(config), data.outputs)  # raises where it cannot be had
     with _quiet_transformers():
         attention = choose_attention(config.backbone.attention, backbone, _typical_batch(config, backbone, data))
     reasons = {"precision": precision.reason, "attention": attention.reason}

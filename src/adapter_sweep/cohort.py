@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,11 @@ import torch
 
 from adapter_sweep.bench import Bench, scoring_bounds
 from adapter_sweep.config import SweepConfig
-from adapter_sweep.config.methods import applying, key_of
+from adapter_sweep.config.naming import applying, key_of
 from adapter_sweep.config.space import Choices, parse_dimension
 from adapter_sweep.engine import guards
 from adapter_sweep.engine.activations import Stored
-from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, MethodSpec
+from adapter_sweep.engine.adapters import AdaptedModel, MethodSpec
 from adapter_sweep.engine.batches import epoch_batches
 from adapter_sweep.engine.latency import training_step
 from adapter_sweep.engine.memory import cohort_bound, free_memory
@@ -101,15 +101,14 @@ def _largest_methods(config: SweepConfig) -> list[MethodSpec]:
 
 def _largest_method(config: SweepConfig, method: str | None) -> MethodSpec:
     spec = method_spec(config)
-    if not isinstance(spec, BottleneckSpec):
-        return spec
     searched = applying(config.search_space, method)
-    return replace(
-        spec,
-        width=_largest(config, searched["method.width"], spec.width) if "method.width" in searched else spec.width,
-        placement="both" if "method.placement" in searched else spec.placement,
-        layers="all" if "method.layers" in searched else spec.layers,
-    )
+    own = {f.name for f in fields(spec) if f"method.{f.name}" in searched}
+    changes: dict[str, Any] = {
+        name: _largest(config, searched[f"method.{name}"], getattr(spec, name))
+        for name in own & {"width", "rank", "length"}
+    }
+    changes |= {name: value for name, value in (("placement", "both"), ("layers", "all")) if name in own}
+    return replace(spec, **changes)
 
 
 def _largest(config: SweepConfig, name: str, value: int) -> int:
@@ -216,6 +215,7 @@ class _Trials:
             )
         except Exception as error:
             return error
+        metrics["storage_bytes"] = weights.stat().st_size
         return Outcome(
             TrialState.COMPLETE,
             metrics,

@@ -3,19 +3,19 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 import transformers
 
-from adapter_sweep.bench import Bench, check_lengths
+from adapter_sweep.bench import Bench, check_lengths, method_spec
 from adapter_sweep.config import SweepConfig
-from adapter_sweep.config.schema import HeadMethod
 from adapter_sweep.engine import guards
-from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec, MethodSpec, ParamCount, count_params
-from adapter_sweep.engine.latency import LatencySpec, latency_metrics, measure
+from adapter_sweep.engine.adapters import AdaptedModel, ParamCount, count_params
+from adapter_sweep.engine.latency import LatencySpec, latency_metrics, measure, measure_merged, merged_metrics
+from adapter_sweep.engine.peak import largest_batch, peak_train_memory
 from adapter_sweep.engine.problems import LossSpec
 from adapter_sweep.engine.train_spec import TrainSpec
 from adapter_sweep.engine.training import Progress
@@ -27,16 +27,20 @@ __all__ = [
     "Prepared",
     "TrialWatcher",
     "architecture_key",
+    "memory_key",
     "method_spec",
     "prepare_trial",
     "train_spec",
 ]
 
+# Of how a trial trains.
+_NO_MATTER_TO_MEMORY = ("epochs", "lr", "batch_size", "max_tokens", "weight_decay", "warmup_fraction", "seed")
+
 Curves = dict[str, list[tuple[int, float]]]
 
 
 class LatencyTable(Protocol):
-    """Where the latency of an architecture is kept, so that its trials share one number."""
+    """Where the latency of an architecture is kept, so that its trials share one number; likewise its memory."""
 
     def latency(self, key: str) -> dict[str, float] | None:
         """The latency kept under a key."""
@@ -95,8 +99,12 @@ class Prepared:
 
     @property
     def pass_key(self) -> tuple[object, ...]:
-        """What trials must have in common to go through the backbone together: the batches, and where they begin."""
-        return self.spec.order, self.config.train.max_length, self.layer
+        """What trials must have in common to go through the backbone together: the batches, and where they begin.
+
+        A method that can only go alone has nothing in common with any other.
+        """
+        alone = None if self.model.insertion.shares_pass else id(self)
+        return self.spec.order, self.config.train.max_length, self.layer, alone
 
 
 def prepare_trial(config: SweepConfig, bench: Bench, table: LatencyTable, watch: TrialWatcher) -> Prepared | Outcome:
@@ -112,7 +120,7 @@ def prepare_trial(config: SweepConfig, bench: Bench, table: LatencyTable, watch:
     check_lengths(config, bench.backbone)
     method = method_spec(config)
     outputs = bench.data.outputs
-    params = count_params(bench.backbone.layout, method, outputs)
+    params = count_params(bench.backbone.model, bench.backbone.layout, method, outputs)
     metrics = _param_metrics(params, bench)
     budget = config.budget
     over = _over("trainable_params", metrics, budget.max_trainable_params)
@@ -132,6 +140,7 @@ def prepare_trial(config: SweepConfig, bench: Bench, table: LatencyTable, watch:
         ratio = metrics["latency_ratio"]
         reason = f"latency ratio {ratio:.3f}, over budget.max_latency_ratio={budget.max_latency_ratio}"
         return Outcome(TrialState.REFUSED, metrics, reason=reason, constraints=over)
+    metrics |= _memory(config, bench, model, table)
     return Prepared(config, model, train_spec(config), model.lowest_trained_layer, metrics, over)
 
 
@@ -153,34 +162,34 @@ def train_spec(config: SweepConfig) -> TrainSpec:
     )
 
 
-def method_spec(config: SweepConfig) -> MethodSpec:
-    """The engine's plain values of the configured method."""
-    method = config.method
-    if isinstance(method, HeadMethod):
-        return HeadSpec()
-    return BottleneckSpec(
-        width=method.width,
-        placement=method.placement,
-        activation=method.activation,
-        init_std=method.init_std,
-        layer_norms=method.layer_norms,
-        layers=method.chosen_layers,
-    )
-
-
 def architecture_key(config: SweepConfig, bench: Bench) -> str:
     """What latency depends on, as a key: architecture, backbone, device, batch shapes; no trained value, no rate."""
-    facts = {
+    return _key(_architecture(config, bench) | {"latency": config.latency.model_dump()})
+
+
+def memory_key(config: SweepConfig, bench: Bench) -> str:
+    """What training's memory depends on, as a key: architecture, backbone, device, the largest batch, how it trains."""
+    spec, split = train_spec(config), bench.encoded(bench.data.train, config.train.max_length)
+    rows = largest_batch(split, spec)
+    batch = {"rows": len(rows), "tokens": len(split.ids[rows[0]]), "types": split.types is not None}
+    training = {name: value for name, value in asdict(spec).items() if name not in _NO_MATTER_TO_MEMORY}
+    return _key(_architecture(config, bench) | {"memory": batch, "training": training})
+
+
+def _architecture(config: SweepConfig, bench: Bench) -> dict[str, object]:
+    return {
         "backbone": bench.backbone.fingerprint,
         "attention": bench.backbone.attention,
         "precision": bench.backbone.precision,
         "classes": bench.data.outputs,
-        "method": config.method.model_dump(exclude={"init_std"}),
-        "latency": config.latency.model_dump(),
+        "method": config.method.architecture(),
         "device": bench.provenance()["device"],
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
+
+
+def _key(facts: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -205,6 +214,19 @@ def _latency(
     known = table.latency(key)
     if known is None:
         watch.stage("measuring latency")
-        measured = latency_metrics(*measure(model, LatencySpec(**config.latency.model_dump())))
+        spec = LatencySpec(**config.latency.model_dump())
+        measured = latency_metrics(*measure(model, spec))
+        if model.merges:
+            measured |= merged_metrics(measure_merged(model, spec))
         known = table.keep_latency(key, measured)
+    return known
+
+
+def _memory(config: SweepConfig, bench: Bench, model: AdaptedModel, table: LatencyTable) -> dict[str, float]:
+    key = memory_key(config, bench)
+    known = table.latency(key)
+    if known is None:
+        split = bench.encoded(bench.data.train, config.train.max_length)
+        peak = peak_train_memory(model, split, train_spec(config))
+        known = table.keep_latency(key, {"peak_train_memory_mb": peak / 1e6})
     return known

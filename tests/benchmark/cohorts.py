@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adapter_sweep.bench import Bench, open_bench, scoring_bounds
 from adapter_sweep.config import SweepConfig
-from adapter_sweep.config.schema import BottleneckMethod
+from adapter_sweep.config.methods import BottleneckMethod
 from adapter_sweep.engine.activations import Stored
 from adapter_sweep.engine.adapters import AdaptedModel
 from adapter_sweep.engine.attention import typical_batch

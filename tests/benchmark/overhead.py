@@ -159,7 +159,7 @@ class _Study:
             config = toy_config(
                 Path(self.values["backbone"]["path"]), **{k.replace(".", "__"): v for k, v in trial.params.items()}
             )
-            params = count_params(bench.backbone.layout, method_spec(config), 2)
+            params = count_params(bench.backbone.model, bench.backbone.layout, method_spec(config), 2)
             model = AdaptedModel(bench.backbone, method_spec(config), 2, seed=0)
             guards.check_param_count(model, params)
             key = architecture_key(config, bench)

@@ -104,8 +104,11 @@ def test_all_problems_are_reported_at_once() -> None:
     [
         ("zzz=1", "zzz=1: there is no such key; there are: backbone, task, method, train"),
         ("method.zzz=1", "method.zzz=1: there is no such key; there are: kind, width, placement"),
-        ("method.kind=lora", "method.kind='lora': allowed: 'bottleneck', 'head'"),
-        ("method=lora", "method=lora: there is no such method; allowed: bottleneck, head"),
+        (
+            "method.kind=dora",
+            "method.kind='dora': allowed: 'bottleneck', 'parallel', 'lora', 'ia3', 'prefix', 'prompt'",
+        ),
+        ("method=dora", "method=dora: there is no such method; allowed: bitfit, bottleneck, full, head, houlsby"),
         ("bugdet.max_latency_ratio=2", "bugdet={'max_latency_ratio': 2}: there is no such key; did you mean budget?"),
         ("backbone.path=x", "backbone.path='x': there is no such key; there are: kind, pooling, attention"),
         ("train.epochs=1.5", "train.epochs=1.5: input should be a valid integer"),

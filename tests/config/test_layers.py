@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from adapter_sweep.config.compose import compose
 from adapter_sweep.config.layers import layer_text, parsed_layers, read_layers
+from adapter_sweep.config.methods import BottleneckMethod
 from adapter_sweep.config.quoting import literal
-from adapter_sweep.config.schema import BottleneckMethod
 from adapter_sweep.config.space import Choices
 from adapter_sweep.errors import UserInputError
 

@@ -6,7 +6,7 @@ import pytest
 
 from adapter_sweep.config import validate, with_params
 from adapter_sweep.config.compose import compose
-from adapter_sweep.config.methods import applying, key_of, named_params, overrides_of, owner_of, plain_params
+from adapter_sweep.config.naming import applying, key_of, named_params, overrides_of, owner_of, plain_params
 from adapter_sweep.config.space import Choices, grid_points
 from adapter_sweep.errors import UserInputError
 

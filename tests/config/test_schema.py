@@ -12,13 +12,15 @@ from pydantic import BaseModel, ValidationError
 
 from adapter_sweep.config import SweepConfig, validate, with_params
 from adapter_sweep.config.compose import compose
-from adapter_sweep.config.schema import SECTIONS, BottleneckMethod
+from adapter_sweep.config.methods import METHOD_CLASSES
+from adapter_sweep.config.schema import SECTIONS
 from adapter_sweep.config.tasks import LocalTask
-from adapter_sweep.engine.adapters import BottleneckSpec
 from adapter_sweep.engine.backbone import POOLINGS
+from adapter_sweep.engine.methods import METHODS, spec_of
 from adapter_sweep.engine.tasks.builtin import BUILTIN_TASKS
 from adapter_sweep.errors import UserInputError
 
+CONF = Path(__file__).parents[2] / "conf"
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 ANYTHING = PLAIN | st.lists(PLAIN, max_size=3) | st.dictionaries(PLAIN, PLAIN, max_size=3)
 
@@ -77,11 +79,37 @@ def test_the_schema_allows_what_the_engine_knows(values: dict[str, Any]) -> None
         validate(with_params(values, {"backbone.pooling": pooling}))
     for task in BUILTIN_TASKS:
         validate(with_params(values, {"task.name": task}))
-    method = validate(values).method
-    assert isinstance(method, BottleneckMethod)
-    assert BottleneckMethod.model_fields.keys() - {"kind"} == {
-        field.name for field in dataclasses.fields(BottleneckSpec)
-    }
+    kinds = {get_args(model.model_fields["kind"].annotation)[0]: model for model in METHOD_CLASSES}
+    assert set(kinds) == set(METHODS)
+    for kind, spec in METHODS.items():
+        assert set(kinds[kind].model_fields) - {"kind"} == {field.name for field in dataclasses.fields(spec)}
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("method/*.yaml")), ids=lambda path: path.stem)
+def test_every_method_that_ships_is_the_engines_and_each_of_its_keys_is_explained(path: Path) -> None:
+    method = compose([f"method={path.stem}"]).config.method
+    spec = spec_of(method.kind, method.plain())
+    assert {field.name for field in dataclasses.fields(spec)} == set(method.plain())
+    keys = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith(("#", "kind:"))]
+    assert all(" # " in line for line in keys)
+    assert {line.partition(":")[0] for line in keys} == set(method.plain())
+
+
+@pytest.mark.parametrize("scaling", [0, -1.0, 1001, "large", True, float("nan")])
+def test_a_scaling_is_a_number_or_learned(values: dict[str, Any], scaling: object) -> None:
+    for allowed in (0.5, 1000, "learned"):
+        validate(with_params(values, {"method.scaling": allowed}))
+    (problem,) = problems(with_params(values, {"method.scaling": scaling}))  # type: ignore[dict-item]
+    assert problem.startswith(f"method.scaling={scaling!r}: must be learned, or a number over 0 and up to 1000")
+
+
+@pytest.mark.parametrize("targets", [[], [""], ["query", "query"], ""])
+def test_targets_are_distinct_names(values: dict[str, Any], targets: object) -> None:
+    lora = {"kind": "lora", "rank": 2}
+    for allowed in ("attention", "all_linear", "query", ["query", "output.dense"]):
+        validate(values | {"method": lora | {"targets": allowed}})
+    (problem,) = problems(values | {"method": lora | {"targets": targets}})
+    assert problem.startswith(f"method.targets={targets!r}: must be attention, all_linear, or a list of distinct names")
 
 
 @pytest.mark.parametrize(("text", "columns"), [("a", ("a",)), (["a"], ("a",)), (["a", "b"], ("a", "b")), (1, ("1",))])

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import DISTINCT, FAMILIES, some_split, tiny_backbone, tiny_deberta, tiny_model
 from torch import nn
 from transformers import AlbertConfig, AlbertModel
 
@@ -19,6 +18,7 @@ from adapter_sweep.engine.cohort import Cohort
 from adapter_sweep.engine.scoring import score_cohort
 from adapter_sweep.engine.train_spec import TrainSpec
 from adapter_sweep.engine.training import train_cohort
+from families import DISTINCT, FAMILIES, some_split, tiny_backbone, tiny_deberta, tiny_model
 
 CPU = torch.device("cpu")
 BOUNDS = {"batch_size": 8, "max_tokens": 64}

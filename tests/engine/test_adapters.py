@@ -2,9 +2,9 @@ import itertools
 
 import pytest
 import torch
-from families import DECODERS, DISTINCT, FAMILIES, HIDDEN, tiny_backbone, tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from transformers import BertConfig, BertModel
 
 from adapter_sweep.engine.adapters import (
@@ -16,28 +16,31 @@ from adapter_sweep.engine.adapters import (
     ParamCount,
     count_params,
 )
-from adapter_sweep.engine.sites import Layers, Layout, find_layout
+from adapter_sweep.engine.sites import Layers, find_layout
+from families import DECODERS, DISTINCT, FAMILIES, HIDDEN, tiny_backbone, tokens
 
 
 @pytest.fixture(scope="module")
-def bert_base() -> Layout:
+def bert_base() -> nn.Module:
     """BERT-base without its weights."""
     with torch.device("meta"):
-        return find_layout(BertModel(BertConfig(), add_pooling_layer=False))
+        return BertModel(BertConfig(), add_pooling_layer=False)
 
 
 @pytest.mark.parametrize(
     ("width", "placement", "expected"),
     [(64, "both", 2_379_264), (64, "post_ffn", 1_189_632), (8, "both", 313_536), (256, "both", 9_461_760)],
 )
-def test_bert_base_counts(bert_base: Layout, width: int, placement: str, expected: int) -> None:
-    count = count_params(bert_base, BottleneckSpec(width, placement, layer_norms="none"), outputs=2)
+def test_bert_base_counts(bert_base: nn.Module, width: int, placement: str, expected: int) -> None:
+    count = count_params(
+        bert_base, find_layout(bert_base), BottleneckSpec(width, placement, layer_norms="none"), outputs=2
+    )
     assert (count.adapters, count.layer_norms, count.head) == (expected, 0, 2 * 768 + 2)
 
 
 @pytest.mark.parametrize(("layer_norms", "expected"), [("none", 0), ("adapted_layers", 36_864), ("all", 38_400)])
-def test_bert_base_layer_norms(bert_base: Layout, layer_norms: str, expected: int) -> None:
-    count = count_params(bert_base, BottleneckSpec(64, layer_norms=layer_norms), outputs=2)  # type: ignore[arg-type]
+def test_bert_base_layer_norms(bert_base: nn.Module, layer_norms: str, expected: int) -> None:
+    count = count_params(bert_base, find_layout(bert_base), BottleneckSpec(64, layer_norms=layer_norms), outputs=2)  # type: ignore[arg-type]
     assert count.layer_norms == expected
 
 
@@ -47,7 +50,7 @@ def test_the_formula_counts_what_is_trained(family: str, placement: str) -> None
     backbone = tiny_backbone(family)
     spec = BottleneckSpec(5, placement, layer_norms="all")
     model = AdaptedModel(backbone, spec, 3, seed=0)
-    assert model.count_params() == count_params(backbone.layout, spec, 3)
+    assert model.count_params() == count_params(backbone.model, backbone.layout, spec, 3)
     sites = DISTINCT[family] * (2 if placement == "both" else 1)
     assert model.count_params().adapters == sites * (2 * 5 * HIDDEN + 5 + HIDDEN)
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == model.count_params().total
@@ -65,14 +68,14 @@ def test_only_the_chosen_layers_hold_adapters_and_trained_norms(
     norms = {"none": [], "adapted_layers": held, "all": [0, 1, 2]}[layer_norms]
     names = {name.replace(".", "/") for index in norms for name in backbone.layout.layers[index].norms}
     assert set(model.norms) == names | ({"embeddings/LayerNorm"} if layer_norms == "all" else set())
-    count = count_params(backbone.layout, spec, 3)
+    count = count_params(backbone.model, backbone.layout, spec, 3)
     assert model.count_params() == count
     assert count.adapters == len(held) * 2 * (2 * 5 * HIDDEN + 5 + HIDDEN)
     assert count.layer_norms == len(model.norms) * 2 * HIDDEN
 
 
-def test_bert_base_counts_by_depth(bert_base: Layout) -> None:
-    count = count_params(bert_base, BottleneckSpec(64, layers="top:3"), outputs=2)
+def test_bert_base_counts_by_depth(bert_base: nn.Module) -> None:
+    count = count_params(bert_base, find_layout(bert_base), BottleneckSpec(64, layers="top:3"), outputs=2)
     assert (count.adapters, count.layer_norms) == (2_379_264 // 4, 36_864 // 4)
 
 
@@ -80,7 +83,11 @@ def test_bert_base_counts_by_depth(bert_base: Layout) -> None:
 def test_a_head_alone_is_a_linear_layer_on_the_frozen_backbone(family: str) -> None:
     backbone = tiny_backbone(family)
     model = AdaptedModel(backbone, HeadSpec(), 3, seed=0)
-    assert count_params(backbone.layout, HeadSpec(), 3) == model.count_params() == ParamCount(0, 0, (HIDDEN + 1) * 3)
+    assert (
+        count_params(backbone.model, backbone.layout, HeadSpec(), 3)
+        == model.count_params()
+        == ParamCount(0, 0, (HIDDEN + 1) * 3)
+    )
     assert set(dict(model.named_parameters())) == {"head.weight", "head.bias"}
     inputs = tokens()
     assert torch.equal(model(inputs), model.head(backbone.encode(inputs)))

@@ -3,7 +3,6 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, tiny_backbone, tokens
 from transformers import DebertaV2Config, DebertaV2Model
 
 from adapter_sweep.engine import attention
@@ -12,6 +11,7 @@ from adapter_sweep.engine.attention import choose_attention, typical_batch
 from adapter_sweep.engine.backbone import Backbone, wrap_backbone
 from adapter_sweep.engine.choices import FILE
 from adapter_sweep.errors import UserInputError
+from families import FAMILIES, tiny_backbone, tokens
 
 BATCH = (4, 8)
 

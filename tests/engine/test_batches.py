@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import tiny_backbone, tokens
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertTokenizerFast
 
 from adapter_sweep.engine.batches import Encoded, encode_texts, epoch_batches, scoring_batches
+from families import tiny_backbone, tokens
 
 splits = st.lists(st.integers(1, 40), min_size=1, max_size=200).map(
     lambda lengths: Encoded(

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from families import some_split, tiny_backbone, tiny_deberta
 from torch import nn
 
 from adapter_sweep.engine import training as training_module
@@ -18,6 +17,7 @@ from adapter_sweep.engine.scoring import score_cohort
 from adapter_sweep.engine.train_spec import TrainSpec
 from adapter_sweep.engine.training import Training, train_cohort
 from adapter_sweep.errors import GuardError
+from families import some_split, tiny_backbone, tiny_deberta
 
 BACKBONES: dict[str, Callable[[], Backbone]] = {
     **{family: partial(tiny_backbone, family) for family in ("bert", "llama", "albert", "gpt2", "distilbert")},

@@ -4,14 +4,25 @@ import dataclasses
 
 import pytest
 import torch
-from families import tiny_backbone, tokens
 
 from adapter_sweep.engine import guards
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec, count_params
 from adapter_sweep.engine.batches import Batch, Encoded
+from adapter_sweep.engine.methods import (
+    BitFitSpec,
+    FullSpec,
+    IA3Spec,
+    LayerNormSpec,
+    LoraSpec,
+    MethodSpec,
+    ParallelSpec,
+    PrefixSpec,
+    PromptSpec,
+)
 from adapter_sweep.engine.train_spec import TrainSpec
 from adapter_sweep.engine.training import train
 from adapter_sweep.errors import GuardError
+from families import tiny_backbone, tokens
 
 
 def _batch() -> Batch:
@@ -27,6 +38,21 @@ def test_near_identity() -> None:
 
 def test_a_head_alone_is_the_identity() -> None:
     assert guards.check_identity(AdaptedModel(tiny_backbone(), HeadSpec(), 2, 0), _batch()) == 0.0
+
+
+@pytest.mark.parametrize("spec", [PromptSpec(3), PrefixSpec(3)])
+def test_virtual_tokens_start_anywhere_but_not_at_nan(spec: MethodSpec) -> None:
+    model = AdaptedModel(tiny_backbone(), spec, 2, 0)
+    assert guards.check_identity(model, _batch()) > guards.MAX_IDENTITY_GAP
+    with torch.no_grad():
+        next(model.adapters.parameters()).fill_(float("nan"))
+    with pytest.raises(GuardError, match="change the hidden states by nan"):
+        guards.check_identity(model, _batch())
+
+
+@pytest.mark.parametrize("spec", [LoraSpec(2), IA3Spec(), FullSpec(), BitFitSpec(), LayerNormSpec(), ParallelSpec(4)])
+def test_other_methods_start_at_the_backbone(spec: MethodSpec) -> None:
+    assert guards.check_identity(AdaptedModel(tiny_backbone(), spec, 2, 0), _batch()) == 0.0
 
 
 def test_near_identity_does_not_let_nan_through() -> None:
@@ -51,7 +77,7 @@ def test_frozen_weights(precision: str) -> None:
 def test_parameter_count() -> None:
     backbone, spec = tiny_backbone(), BottleneckSpec(8)
     model = AdaptedModel(backbone, spec, 2, 0)
-    expected = count_params(backbone.layout, spec, 2)
+    expected = count_params(backbone.model, backbone.layout, spec, 2)
     guards.check_param_count(model, expected)
     with pytest.raises(GuardError, match="the formula gives"):
         guards.check_param_count(model, dataclasses.replace(expected, adapters=expected.adapters + 1))

@@ -3,8 +3,8 @@ import threading
 import time
 from multiprocessing.synchronize import Event
 
+import pytest
 import torch
-from families import tiny_backbone
 
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
 from adapter_sweep.engine.latency import (
@@ -13,10 +13,14 @@ from adapter_sweep.engine.latency import (
     _in_turn,
     latency_metrics,
     measure,
+    measure_merged,
+    merged_metrics,
     quiet_host,
     training_step,
 )
+from adapter_sweep.engine.methods import LoraSpec
 from adapter_sweep.records import METRIC_HELP
+from families import tiny_backbone
 
 SPEC = LatencySpec(tokens=8, batch_size=4, pairs=9, batch_pairs=7, warmup_seconds=0.05, threads=1)
 
@@ -56,6 +60,20 @@ def test_a_slow_adapter_reads_slow() -> None:
     assert single.ratio > 2
     assert single.ratio_low > 1.5
     assert single.p50_ms > 30
+
+
+def test_what_is_merged_costs_no_time() -> None:
+    """What is slow beside the weights is not in them any more."""
+    model = AdaptedModel(tiny_backbone(), LoraSpec(2), 2, 0)
+    next(iter(model.insertion.replaced.values())).register_forward_hook(lambda *_: time.sleep(0.03))
+    single, _ = measure(model, SPEC)
+    merged = measure_merged(model, SPEC)
+    assert single.ratio > 2
+    assert merged.ratio < 1.5
+    assert merged.ratio_low <= merged.ratio <= merged.ratio_high
+    assert set(merged_metrics(merged)) == {name for name in METRIC_HELP if name.startswith("merged_")}
+    with pytest.raises(ValueError, match="cannot be merged"):
+        measure_merged(AdaptedModel(model.backbone, BottleneckSpec(2), 2, 0), SPEC)
 
 
 def test_the_record_names_both_batch_shapes() -> None:

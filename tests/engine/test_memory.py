@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import some_split, tiny_backbone
 
 from adapter_sweep.engine import memory as memory_module
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec
 from adapter_sweep.engine.batches import collate
 from adapter_sweep.engine.memory import available_bytes, cohort_bound, is_out_of_memory, saved_bytes
+from families import some_split, tiny_backbone
 
 CPU = torch.device("cpu")
 BOUNDS = {"batch_size": 8, "max_tokens": 4096}

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import some_split, tiny_backbone
 from safetensors.torch import load_file
 from torch import nn
 
@@ -12,6 +11,7 @@ from adapter_sweep.engine.optimizer import FlatAdamW
 from adapter_sweep.engine.saving import save_adapted
 from adapter_sweep.engine.train_spec import TrainSpec, warmup_then_decay
 from adapter_sweep.engine.training import train
+from families import some_split, tiny_backbone
 
 METHODS: list[MethodSpec] = [BottleneckSpec(8, init_std=0.1, layer_norms="all"), HeadSpec()]
 

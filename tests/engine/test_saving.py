@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import FAMILIES, tiny_backbone, tokens
 from safetensors.torch import load_file
 
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec, MethodSpec
 from adapter_sweep.engine.saving import CONFIG_FILE, WEIGHTS_FILE, load_adapted, save_adapted
 from adapter_sweep.errors import UserInputError
+from families import FAMILIES, tiny_backbone, tokens
 
 
 def _model(family: str = "bert", precision: str = "fp32") -> AdaptedModel:
@@ -58,8 +58,8 @@ def test_what_was_saved_before_layers_could_be_chosen_has_adapters_in_all(tmp_pa
 def test_a_method_that_is_not_known_is_refused(tmp_path: Path) -> None:
     save_adapted(_model(), tmp_path, label_names=("a", "b", "c"))
     about = json.loads((tmp_path / CONFIG_FILE).read_text())
-    (tmp_path / CONFIG_FILE).write_text(json.dumps(about | {"method": "lora"}))
-    with pytest.raises(UserInputError, match="the method 'lora' is not known; known are bottleneck, head"):
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(about | {"method": "dora"}))
+    with pytest.raises(UserInputError, match="the method 'dora' is not known; known are bottleneck, parallel, lora"):
         load_adapted(tiny_backbone(), tmp_path)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, some_split, tiny_backbone
 from torch.profiler import ProfilerActivity, profile
 
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
@@ -15,6 +14,7 @@ from adapter_sweep.engine.cohort import Cohort
 from adapter_sweep.engine.problems import Classification, LossSpec
 from adapter_sweep.engine.train_spec import TrainSpec
 from adapter_sweep.engine.training import Training, train, train_cohort
+from families import FAMILIES, some_split, tiny_backbone
 
 SPEC: dict[str, Any] = {"epochs": 2, "lr": 1e-2, "batch_size": 8}
 

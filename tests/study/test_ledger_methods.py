@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ledgers import finish, finish_elsewhere, start
 
-from adapter_sweep.config.methods import plain_params
+from adapter_sweep.config.naming import plain_params
 from adapter_sweep.config.space import grid_points, parse_space
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import TrialState

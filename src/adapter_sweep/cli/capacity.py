@@ -7,7 +7,7 @@ import torch
 
 from adapter_sweep.bench import Bench
 from adapter_sweep.config import SweepConfig
-from adapter_sweep.config.schema import BottleneckMethod
+from adapter_sweep.config.methods import BottleneckMethod
 from adapter_sweep.engine.memory import available_bytes
 from adapter_sweep.provenance import physical_cores
 

@@ -18,7 +18,7 @@ from adapter_sweep.cli.running import Work, run_work
 from adapter_sweep.cli.selecting import Selection
 from adapter_sweep.config import IntRange, parse_dimension, validate
 from adapter_sweep.config.compose import Composed
-from adapter_sweep.config.methods import key_of
+from adapter_sweep.config.naming import key_of
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.records import ParamValue, StudyView, TrialState
 from adapter_sweep.report.finalists import Finalist, fresh_seeds

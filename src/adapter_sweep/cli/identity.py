@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from adapter_sweep.config.compose import Composed
-from adapter_sweep.config.methods import METHOD, own_name
+from adapter_sweep.config.naming import METHOD, own_name
 from adapter_sweep.config.quoting import literal
 from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.records import ParamValue, StudyView

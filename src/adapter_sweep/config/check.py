@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from adapter_sweep.config.methods import METHOD
+from adapter_sweep.config.naming import METHOD
 from adapter_sweep.config.schema import SECTIONS, SweepConfig
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import ParamValue

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from adapter_sweep.config.check import keys_of
-from adapter_sweep.config.methods import METHOD, key_of, own_name, owner_of
+from adapter_sweep.config.naming import METHOD, key_of, own_name, owner_of
 from adapter_sweep.config.space import Choices, parse_dimension
 from adapter_sweep.errors import UserInputError
 

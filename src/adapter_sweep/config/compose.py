@@ -13,7 +13,7 @@ from adapter_sweep.config.check import validate
 from adapter_sweep.config.choosing import chosen_methods, not_chosen
 from adapter_sweep.config.given import GROUPS, Given, option, written
 from adapter_sweep.config.loading import options
-from adapter_sweep.config.methods import METHOD, key_of, overrides_of, owner_of
+from adapter_sweep.config.naming import METHOD, key_of, overrides_of, owner_of
 from adapter_sweep.config.probing import NOT_SEARCHED, SEARCHED, check_space
 from adapter_sweep.config.quoting import quoted
 from adapter_sweep.config.schema import SweepConfig

@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Override
 from adapter_sweep.config.check import keys_of
 from adapter_sweep.config.choosing import chosen_methods, not_chosen, settings_of, spread
 from adapter_sweep.config.loading import load, options, sweep_section
-from adapter_sweep.config.methods import METHOD, key_of, owner_of
+from adapter_sweep.config.naming import METHOD, key_of, owner_of
 from adapter_sweep.config.quoting import quoted
 
 __all__ = ["GROUPS", "Given", "option", "written"]

@@ -1,86 +1,195 @@
-"""Names where methods are chosen between: each method may have ranges of its own.
+"""The methods that may be configured, and in which ranges. One class each; see the engine's dataclass of each."""
 
-`method.rank` and `train.lr` are Hydra keys. In a space that searches `method`, a range that belongs to one method goes
-by that method's name before the key, `lora.method.rank`; one without is of every method that has none of its own.
-"""
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-import re
-from collections.abc import Iterable, Mapping
+from pydantic import BeforeValidator, Field, field_validator
 
-from adapter_sweep.records import ParamValue
+from adapter_sweep.config.layers import parsed_layers, read_layers
+from adapter_sweep.config.section import Float, Int, Section
 
-__all__ = ["METHOD", "applying", "key_of", "named_params", "overrides_of", "own_name", "owner_of", "plain_params"]
-
-METHOD = "method"
-_OWN = re.compile(r"(.+)\.((?:method|train)\.[^.]+)")
-
-
-def owner_of(name: str) -> str | None:
-    """The one method that a range is of; None where its name has none."""
-    found = _OWN.fullmatch(name)
-    return found[1] if found else None
-
-
-def key_of(name: str) -> str:
-    """The Hydra key that a range sets."""
-    found = _OWN.fullmatch(name)
-    return found[2] if found else name
+__all__ = [
+    "METHOD_CLASSES",
+    "BitFitMethod",
+    "BottleneckMethod",
+    "FullMethod",
+    "HeadMethod",
+    "IA3Method",
+    "LayerNormMethod",
+    "LoraMethod",
+    "MethodConfig",
+    "ParallelMethod",
+    "PrefixMethod",
+    "PromptMethod",
+]
 
 
-def own_name(method: str, key: str) -> str:
-    """The name of one method's own range for a key."""
-    return f"{method}.{key}"
+def _scaling(value: object) -> object:
+    """A number above 0, or the word `learned`: one message for both."""
+    if isinstance(value, bool) or (isinstance(value, int | float) and not 0 < value <= 1000):
+        raise ValueError("must be learned, or a number over 0 and up to 1000")
+    if isinstance(value, str) and value != "learned":
+        raise ValueError("must be learned, or a number over 0 and up to 1000")
+    return value
 
 
-def applying(names: Iterable[str], method: ParamValue) -> dict[str, str]:
-    """Of a space's ranges those of one method's trials, Hydra key -> name: its own, and those that all share.
-
-    Without a searched method, `method` is None and all apply.
-    """
-    found: dict[str, str] = {}
-    for name in names:
-        owner = owner_of(name)
-        if owner is None:
-            found.setdefault(name, name)
-        elif owner == method:
-            found[key_of(name)] = name
-    return found
+_Layers = Annotated[str, BeforeValidator(read_layers)]
+_Scaling = Annotated[Float | Literal["learned"], BeforeValidator(_scaling)]
+_Activation = Literal["relu", "gelu", "silu", "tanh"]
 
 
-def plain_params(params: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
-    """Values under the names of their ranges as those of a trial, under Hydra keys: what its method has no part in is
-    left out."""
-    return {key: params[name] for key, name in applying(params, params.get(METHOD)).items()}
+class _Method(Section):
+    kind: str
+
+    # What neither the architecture nor the time of a pass depends on; and what came later than the first studies, which
+    # have its first value: their latency tables are to be found again.
+    _values: ClassVar[frozenset[str]] = frozenset()
+    _later: ClassVar[dict[str, object]] = {}
+
+    def architecture(self) -> dict[str, Any]:
+        """What the time of a pass depends on."""
+        return {
+            name: value
+            for name, value in self.model_dump(exclude=set(self._values)).items()
+            if name not in self._later or value != self._later[name]
+        }
+
+    def plain(self) -> dict[str, Any]:
+        """The fields of the engine's dataclass."""
+        values = self.model_dump(exclude={"kind"})
+        if "layers" in values:
+            values["layers"] = parsed_layers(values["layers"])
+        return values
+
+    @property
+    def virtual_tokens(self) -> int:
+        """How many positions the method takes from a text."""
+        return 0
 
 
-def named_params(names: Iterable[str], params: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
-    """A trial's values under Hydra keys as those of the ranges that they are of."""
-    found = applying(names, params.get(METHOD))
-    return {found.get(key, key): value for key, value in params.items()}
+class BottleneckMethod(_Method):
+    """Houlsby's bottleneck adapters, and their variants."""
+
+    kind: Literal["bottleneck"]
+    width: Int = Field(ge=1, le=65536)
+    placement: Literal["post_attention", "post_ffn", "both"]
+    activation: _Activation
+    init_std: Float = Field(gt=0, le=1)
+    layer_norms: Literal["none", "adapted_layers", "all"]
+    layers: _Layers = "all"
+    scaling: _Scaling = 1.0
+    shared: bool = False
+
+    _values = frozenset({"init_std"})
+    _later: ClassVar[dict[str, object]] = {"scaling": 1.0, "shared": False}
+
+    @property
+    def chosen_layers(self) -> str | tuple[int, ...]:
+        """Which layers hold adapters: `all`, `top:K` or the indices."""
+        return parsed_layers(self.layers)
 
 
-def overrides_of(
-    overrides: Iterable[str], methods: Mapping[str, Mapping[str, object]], params: Mapping[str, ParamValue]
-) -> list[str]:
-    """Of a study's fixed overrides those that a trial needs: all where no method is searched.
+class ParallelMethod(_Method):
+    """Parallel adapters."""
 
-    Else what another method has, or alone has, is left out, and so is what the trial's parameters say.
+    kind: Literal["parallel"]
+    width: Int = Field(ge=1, le=65536)
+    placement: Literal["attention", "ffn", "both"] = "ffn"
+    activation: _Activation = "relu"
+    scaling: _Scaling = 4.0
+    layers: _Layers = "all"
 
-    Args:
-        overrides: the study's, in Hydra's grammar.
-        methods: every method that is searched, and its settings.
-        params: the trial's.
-    """
-    method = params.get(METHOD)
-    if not methods or not isinstance(method, str):
-        return list(overrides)
-    kept = []
-    for text in overrides:
-        given, equals, value = text.partition("=")
-        name = given.lstrip("+~").strip()
-        owner, key = owner_of(name), key_of(name)
-        section, _, field = key.partition(".")
-        foreign = section == METHOD and field != "" and field not in methods[method]
-        if owner in (None, method) and not foreign and key not in params:
-            kept.append(text if owner is None else f"{key}{equals}{value}")
-    return kept
+
+class LoraMethod(_Method):
+    """Low-rank updates of projections."""
+
+    kind: Literal["lora"]
+    rank: Int = Field(ge=1, le=65536)
+    alpha: Float = Field(16.0, gt=0, le=100_000)
+    targets: str | list[str] = "attention"
+    layers: _Layers = "all"
+
+    _values = frozenset({"alpha"})
+
+    @field_validator("targets")
+    @classmethod
+    def _named(cls, value: str | list[str]) -> str | list[str]:
+        names = [value] if isinstance(value, str) else value
+        if not names or not all(names) or len(set(names)) < len(names):
+            raise ValueError("must be attention, all_linear, or a list of distinct names of projections")
+        return value
+
+    def plain(self) -> dict[str, Any]:
+        """The fields of the engine's dataclass."""
+        values = super().plain()
+        return values | {"targets": tuple(self.targets) if isinstance(self.targets, list) else self.targets}
+
+
+class IA3Method(_Method):
+    """Learned factors on keys, values and the feed-forward's inner activations."""
+
+    kind: Literal["ia3"]
+    layers: _Layers = "all"
+
+
+class _VirtualTokens(_Method):
+    length: Int = Field(ge=1, le=4096)
+
+    @property
+    def virtual_tokens(self) -> int:
+        """How many positions the method takes from a text."""
+        return self.length
+
+
+class PrefixMethod(_VirtualTokens):
+    """Learned keys and values before the text's, in every layer."""
+
+    kind: Literal["prefix"]
+
+
+class PromptMethod(_VirtualTokens):
+    """Learned embeddings before the text's."""
+
+    kind: Literal["prompt"]
+
+
+class BitFitMethod(_Method):
+    """The layers' bias terms."""
+
+    kind: Literal["bitfit"]
+    layers: _Layers = "all"
+
+
+class LayerNormMethod(_Method):
+    """The layer norms."""
+
+    kind: Literal["layernorm"]
+    layer_norms: Literal["layers", "all"] = "all"
+    layers: _Layers = "all"
+
+
+class FullMethod(_Method):
+    """All of a copy of the backbone."""
+
+    kind: Literal["full"]
+
+
+class HeadMethod(_Method):
+    """A linear head on the frozen backbone's pooled hidden states, and nothing in the backbone."""
+
+    kind: Literal["head"]
+
+
+_AnyMethod = (
+    BottleneckMethod
+    | ParallelMethod
+    | LoraMethod
+    | IA3Method
+    | PrefixMethod
+    | PromptMethod
+    | BitFitMethod
+    | LayerNormMethod
+    | FullMethod
+    | HeadMethod
+)
+MethodConfig = Annotated[_AnyMethod, Field(discriminator="kind")]
+METHOD_CLASSES: tuple[type[Section], ...] = get_args(_AnyMethod)

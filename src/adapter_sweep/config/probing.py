@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapter_sweep.config.check import validate, with_params
-from adapter_sweep.config.methods import METHOD, applying, key_of, owner_of
+from adapter_sweep.config.naming import METHOD, applying, key_of, owner_of
 from adapter_sweep.config.schema import SweepConfig
 from adapter_sweep.config.space import Choices, Dimension, IntRange, grid_points, parse_space
 from adapter_sweep.errors import UserInputError

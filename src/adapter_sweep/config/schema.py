@@ -2,16 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    Field,
-    SerializerFunctionWrapHandler,
-    field_validator,
-    model_serializer,
-)
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
-from adapter_sweep.config.layers import parsed_layers, read_layers
+from adapter_sweep.config.methods import METHOD_CLASSES, MethodConfig
 from adapter_sweep.config.section import NAME as _NAME
 from adapter_sweep.config.section import Float as _Float
 from adapter_sweep.config.section import Int as _Int
@@ -22,11 +15,8 @@ from adapter_sweep.records import METRIC_HELP, Direction, is_recorded
 __all__ = [
     "SECTIONS",
     "BackboneConfig",
-    "BottleneckMethod",
     "BudgetConfig",
-    "HeadMethod",
     "LatencyConfig",
-    "MethodConfig",
     "StudyConfig",
     "SweepConfig",
     "TaskConfig",
@@ -64,32 +54,6 @@ class LocalBackbone(_Backbone):
 
 
 BackboneConfig = Annotated[MiniLMBackbone | HubBackbone | LocalBackbone, Field(discriminator="kind")]
-
-
-class BottleneckMethod(_Section):
-    """Houlsby's bottleneck adapters."""
-
-    kind: Literal["bottleneck"]
-    width: _Int = Field(ge=1, le=65536)
-    placement: Literal["post_attention", "post_ffn", "both"]
-    activation: Literal["relu", "gelu", "silu", "tanh"]
-    init_std: _Float = Field(gt=0, le=1)
-    layer_norms: Literal["none", "adapted_layers", "all"]
-    layers: Annotated[str, BeforeValidator(read_layers)] = "all"
-
-    @property
-    def chosen_layers(self) -> str | tuple[int, ...]:
-        """Which layers hold adapters: `all`, `top:K` or the indices."""
-        return parsed_layers(self.layers)
-
-
-class HeadMethod(_Section):
-    """A linear head on the frozen backbone's pooled hidden states, and nothing in the backbone."""
-
-    kind: Literal["head"]
-
-
-MethodConfig = Annotated[BottleneckMethod | HeadMethod, Field(discriminator="kind")]
 
 
 class TrainConfig(_Section):
@@ -224,7 +188,7 @@ class SweepConfig(_Section):
 SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "backbone": (MiniLMBackbone, HubBackbone, LocalBackbone),
     "task": (BuiltinTask, LocalTask, HubTask),
-    "method": (BottleneckMethod, HeadMethod),
+    "method": METHOD_CLASSES,
     "train": (TrainConfig,),
     "latency": (LatencyConfig,),
     "workers": (WorkersConfig,),

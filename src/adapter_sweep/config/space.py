@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapter_sweep.config.layers import layer_text
-from adapter_sweep.config.methods import METHOD, applying
+from adapter_sweep.config.naming import METHOD, applying
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import ParamValue
 

@@ -1,26 +1,33 @@
 """A cohort: adapted models of one backbone that go through it together, each as if it were alone.
 
-The batch is repeated once for each member, and at every site each member's adapter takes its own part of it. Members
-may differ in width, placement, layers and everything trained; what they share is the backbone and the batch.
+The batch is repeated once for each member, and wherever a member has something in the backbone, it takes its own part
+of it. Members may differ in method, width, layers and everything trained; what they share is the backbone and the
+batch. A method that changes more than single modules' outputs (its own weights everywhere, virtual tokens) goes alone.
 
 Shapes: K members, B batch, T tokens, D hidden, M width, C classes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from adapter_sweep.engine.activations import Stored, resumed
-from adapter_sweep.engine.adapters import AdaptedModel, BottleneckAdapter, inserted
+from adapter_sweep.engine.adapters import AdaptedModel, BottleneckAdapter
 from adapter_sweep.engine.backbone import Backbone
 from adapter_sweep.engine.batches import Batch
 from adapter_sweep.engine.checkpointing import checkpointed
+from adapter_sweep.engine.methods.insertion import Beside, Insertion, inserted
 
 __all__ = ["Cohort"]
+
+_Adapter = Callable[[Tensor], Tensor]
+_Place = TypeVar("_Place", bound=Hashable)
+_Part = TypeVar("_Part")
 
 
 class Cohort:
@@ -36,7 +43,7 @@ class Cohort:
             cost more than padding; no speed of it has been measured.
 
     Raises:
-        ValueError: no members, or members of different backbones or heads.
+        ValueError: no members, or members of different backbones or heads, or several of which one can only go alone.
     """
 
     def __init__(self, members: Sequence[AdaptedModel], *, stacked: bool | None = None) -> None:
@@ -44,6 +51,8 @@ class Cohort:
             raise ValueError("a cohort needs a member")
         if len({id(member.backbone) for member in members}) > 1 or len({(m.outputs, m.per_token) for m in members}) > 1:
             raise ValueError("the members of a cohort share a backbone and the shape of the head")
+        if len(members) > 1 and (alone := [m for m in members if not m.insertion.shares_pass]):
+            raise ValueError(f"a model with {type(alone[0].spec).__name__} goes through the backbone alone")
         self.members = tuple(members)
         self._stacked = self.device.type == "cuda" if stacked is None else stacked
 
@@ -102,38 +111,53 @@ class Cohort:
             ValueError: inside, where what is trained computes on something else than the batch (DeBERTa's norm of its
                 relative positions, say). Its members cannot share a pass.
         """
-        sites: dict[str, tuple[nn.Module, list[BottleneckAdapter | None]]] = {}
-        norms: dict[str, list[nn.Module | None]] = {}
-        for k, member in enumerate(self.members):
-            for site, (module, adapter) in member.site_adapters.items():
-                sites.setdefault(site, (module, [None] * len(self.members)))[1][k] = adapter
-            for name, norm in member.trained_norms.items():
-                norms.setdefault(name, [None] * len(self.members))[k] = norm
+        insertions = [member.insertion for member in self.members]
+        if len(insertions) == 1:
+            with self.members[0].attached():
+                yield
+            return
         model = self.backbone.model
-        adapt = [(module, self._adapter(adapters, rows)) for module, adapters in sites.values()]
-        inside = {norm for layer in self.backbone.layout.layers for norm in layer.norms}
-        joint = {
-            name: _JointNorm(model.get_submodule(name), found, rows, in_layer=name in inside)
-            for name, found in norms.items()
-        }
-        with inserted(model, adapt, joint):
+        after = _by_place([insertion.after for insertion in insertions])
+        beside = _by_place([insertion.beside for insertion in insertions])
+        replaced = _by_place([insertion.replaced for insertion in insertions])
+        inside = tuple(f"{layer.name}." for layer in self.backbone.layout.layers)
+        joint = Insertion(
+            after={name: self._adapter(adapters, rows) for name, adapters in after.items()},
+            beside={ends: partial(_each_beside, adapters, rows) for ends, adapters in beside.items()},
+            replaced={
+                name: _Joint(model.get_submodule(name), own, rows, in_layer=name.startswith(inside))
+                for name, own in replaced.items()
+            },
+        )
+        with inserted(model, joint):
             yield
 
-    def _adapter(self, adapters: list[BottleneckAdapter | None], rows: int) -> Callable[[Tensor], Tensor]:
-        alike = len({type(a.activation) for a in adapters if a is not None}) == 1
-        if len(adapters) > 1 and self._stacked and alike:
-            return partial(_adapt_stacked, adapters, rows)
+    def _adapter(self, adapters: Sequence[_Adapter | None], rows: int) -> _Adapter:
+        plain = [a for a in adapters if isinstance(a, BottleneckAdapter)]
+        alike = len({type(a.activation) for a in plain}) == 1 and len(plain) == sum(a is not None for a in adapters)
+        if self._stacked and alike:
+            return partial(_adapt_stacked, [a if isinstance(a, BottleneckAdapter) else None for a in adapters], rows)
         return partial(_each, adapters, rows, True)
 
 
-def _each(modules: Sequence[nn.Module | None], rows: int, in_layer: bool, x: Tensor) -> Tensor:
+def _by_place(insertions: Sequence[Mapping[_Place, _Part]]) -> dict[_Place, list[_Part | None]]:
+    """Place -> what each member has there."""
+    places = dict.fromkeys(place for insertion in insertions for place in insertion)
+    return {place: [insertion.get(place) for insertion in insertions] for place in places}
+
+
+def _each(modules: Sequence[_Adapter | None], rows: int, in_layer: bool, x: Tensor) -> Tensor:
     """Each member's module on its part of [K·B, T, D]; where a member has none, its part as it is."""
-    if len(modules) == 1 and modules[0] is not None:
-        alone: Tensor = modules[0](x)
-        return alone
     _check_batch(x, len(modules), rows, in_layer)
     parts = x.chunk(len(modules))
     return torch.cat([part if module is None else module(part) for module, part in zip(modules, parts, strict=True)])
+
+
+def _each_beside(modules: Sequence[Beside | None], rows: int, x: Tensor, y: Tensor) -> Tensor:
+    """Each member's module on its part of a sub-layer's input and output, [K·B, T, D] each."""
+    _check_batch(x, len(modules), rows, in_layer=True)
+    parts = zip(modules, x.chunk(len(modules)), y.chunk(len(modules)), strict=True)
+    return torch.cat([after if module is None else module(given, after) for module, given, after in parts])
 
 
 def _check_batch(x: Tensor, count: int, rows: int, in_layer: bool) -> None:
@@ -154,7 +178,12 @@ def _adapt_stacked(adapters: Sequence[BottleneckAdapter | None], rows: int, x: T
     )
     h = x.reshape(len(adapters), -1, x.shape[-1])
     h = present.activation(torch.baddbmm(down_bias.unsqueeze(1), h, down.transpose(1, 2)))
-    return x + torch.baddbmm(up_bias.unsqueeze(1), h, up.transpose(1, 2)).view_as(x)
+    added = torch.baddbmm(up_bias.unsqueeze(1), h, up.transpose(1, 2))
+    if any(a is not None and (a.scale is not None or a.factor != 1.0) for a in adapters):
+        ones = up_bias.new_ones(1)
+        factors = [ones if a is None else (ones * a.factor if a.scale is None else a.scale) for a in adapters]
+        added = added * torch.stack([factor.to(x.dtype) for factor in factors]).unsqueeze(-1)
+    return x + added.view_as(x)
 
 
 def _padded(adapter: BottleneckAdapter | None, like: BottleneckAdapter, width: int) -> tuple[Tensor, ...]:
@@ -175,14 +204,14 @@ def _padded(adapter: BottleneckAdapter | None, like: BottleneckAdapter, width: i
     )
 
 
-class _JointNorm(nn.Module):
-    """A layer norm of the backbone, or what each member trains in its place."""
+class _Joint(nn.Module):
+    """A module of the backbone, or what each member has in its place."""
 
-    def __init__(self, frozen: nn.Module, trained: Sequence[nn.Module | None], rows: int, *, in_layer: bool) -> None:
+    def __init__(self, frozen: nn.Module, own: Sequence[nn.Module | None], rows: int, *, in_layer: bool) -> None:
         super().__init__()
         self._rows, self._in_layer = rows, in_layer
         # In a tuple: registering them would walk every parameter at every step.
-        self._norms = tuple(frozen if norm is None else norm for norm in trained)
+        self._modules_in_turn = tuple(frozen if module is None else module for module in own)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _each(self._norms, self._rows, self._in_layer, x)
+        return _each(self._modules_in_turn, self._rows, self._in_layer, x)

@@ -11,7 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +20,16 @@ from torch import Tensor
 
 from adapter_sweep.engine.adapters import AdaptedModel
 
-__all__ = ["LatencySpec", "Reading", "latency_metrics", "measure", "quiet_host", "training_step"]
+__all__ = [
+    "LatencySpec",
+    "Reading",
+    "latency_metrics",
+    "measure",
+    "measure_merged",
+    "merged_metrics",
+    "quiet_host",
+    "training_step",
+]
 
 NOISY_IQR_OVER_MEDIAN = 0.10
 _BOOTSTRAP = 2000
@@ -84,23 +93,52 @@ def measure(model: AdaptedModel, spec: LatencySpec, seed: int = 0) -> tuple[Read
 
     Latency does not depend on trained values, so the model may be untrained.
     """
-    threads = torch.get_num_threads()
-    try:
-        with quiet_host():
-            torch.set_num_threads(spec.threads)
-            single = _seconds(model, spec, 1, spec.pairs, seed)
-            batch = _seconds(model, spec, spec.batch_size, spec.batch_pairs, seed)
-    finally:
-        torch.set_num_threads(threads)
+    with _undisturbed(spec.threads):
+        single = _seconds(model, model.attached, spec, 1, spec.pairs, seed)
+        batch = _seconds(model, model.attached, spec, spec.batch_size, spec.batch_pairs, seed)
     # Out of the quiet: nobody needs to wait for arithmetic.
     return _reading(*single, seed), _reading(*batch, seed)
 
 
+def measure_merged(model: AdaptedModel, spec: LatencySpec, seed: int = 0) -> Reading:
+    """Read the latency at batch 1 of a model whose method is merged into the weights, in the same way.
+
+    Raises:
+        ValueError: the method cannot be merged.
+    """
+    with _undisturbed(spec.threads):
+        seconds = _seconds(model, model.merged, spec, 1, spec.pairs, seed)
+    return _reading(*seconds, seed)
+
+
+def merged_metrics(reading: Reading) -> dict[str, float]:
+    """The reading of a merged model under the record's names."""
+    names = ("ratio", "ratio_low", "ratio_high", "p50_ms")
+    return {f"merged_latency_{name}": float(getattr(reading, name)) for name in names}
+
+
+@contextmanager
+def _undisturbed(threads: int) -> Iterator[None]:
+    """While open, the host is quiet and torch has so many threads."""
+    before = torch.get_num_threads()
+    try:
+        with quiet_host():
+            torch.set_num_threads(threads)
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @torch.inference_mode()
 def _seconds(
-    model: AdaptedModel, spec: LatencySpec, batch_size: int, pairs: int, seed: int
+    model: AdaptedModel,
+    attached: Callable[[], AbstractContextManager[None]],
+    spec: LatencySpec,
+    batch_size: int,
+    pairs: int,
+    seed: int,
 ) -> tuple[list[float], list[float], list[float]]:
-    """What `_in_turn` gives for the model on one batch shape, warmed up."""
+    """What `_in_turn` gives for the model, adapted in this way, on one batch shape, warmed up."""
     backbone = model.backbone
     device = next(model.parameters()).device
     vocabulary = backbone.vocabulary_size
@@ -115,7 +153,7 @@ def _seconds(
         return _time(forward, device)
 
     def adapted() -> float:
-        with model.attached():
+        with attached():
             return _time(forward, device)
 
     _warm_up((adapted, frozen), spec.warmup_seconds / 2)  # the other half is the other batch shape's

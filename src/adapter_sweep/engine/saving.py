@@ -9,8 +9,9 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec, MethodSpec
+from adapter_sweep.engine.adapters import AdaptedModel
 from adapter_sweep.engine.backbone import Backbone
+from adapter_sweep.engine.methods import METHODS, MethodSpec, spec_of
 from adapter_sweep.errors import UserInputError
 
 __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "load_adapted", "save_adapted"]
@@ -18,13 +19,12 @@ __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "load_adapted", "save_adapted"]
 WEIGHTS_FILE = "adapter.safetensors"
 CONFIG_FILE = "adapter.json"
 _FORMAT = 1
-_METHODS: dict[str, type[MethodSpec]] = {"bottleneck": BottleneckSpec, "head": HeadSpec}
 
 
 def save_adapted(
     model: AdaptedModel, folder: Path, *, label_names: tuple[str, ...], problem: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write adapters, trained layer norms and head; returns the weights' path.
+    """Write all that is trained, the head included; returns the weights' path.
 
     Guarantees: each file is written aside and renamed, the JSON last, so a folder with the JSON is whole.
 
@@ -41,7 +41,7 @@ def save_adapted(
     aside.replace(weights)
     about = {
         "format": _FORMAT,
-        "method": next(name for name, kind in _METHODS.items() if isinstance(model.spec, kind)),
+        "method": next(name for name, kind in METHODS.items() if isinstance(model.spec, kind)),
         "spec": asdict(model.spec),
         "label_names": list(label_names),
         "problem": {**(problem or {}), "outputs": model.outputs, "per_token": model.per_token},
@@ -88,8 +88,7 @@ def load_adapted(backbone: Backbone, folder: Path) -> tuple[AdaptedModel, tuple[
 
 
 def _spec(method: str, values: dict[str, Any]) -> MethodSpec:
-    """The method as it was saved; JSON made a list of the layers, and before there was a choice it named none."""
-    if method not in _METHODS:
-        raise ValueError(f"the method {method!r} is not known; known are {', '.join(_METHODS)}")
-    layers = values.get("layers")
-    return _METHODS[method](**values | ({"layers": tuple(layers)} if isinstance(layers, list) else {}))
+    """The method as it was saved; JSON made lists of its tuples, and what was no choice then has its default."""
+    if method not in METHODS:
+        raise ValueError(f"the method {method!r} is not known; known are {', '.join(METHODS)}")
+    return spec_of(method, values)

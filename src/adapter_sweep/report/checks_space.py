@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from adapter_sweep.config.methods import METHOD, applying, key_of, owner_of
+from adapter_sweep.config.naming import METHOD, applying, key_of, owner_of
 from adapter_sweep.config.space import Choices, grid_points, parse_space
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import StudyView, TrialState, TrialView

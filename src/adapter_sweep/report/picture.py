@@ -4,7 +4,7 @@ import math
 import statistics
 from dataclasses import dataclass
 
-from adapter_sweep.config.methods import METHOD
+from adapter_sweep.config.naming import METHOD
 from adapter_sweep.config.space import Choices
 from adapter_sweep.records import Direction, StudyView, TrialState, TrialView
 from adapter_sweep.report.answer import Answer, answer

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adapter_sweep.config.methods import METHOD, key_of, owner_of
+from adapter_sweep.config.naming import METHOD, key_of, owner_of
 from adapter_sweep.records import StudyView, TrialState, TrialView
 from adapter_sweep.report.answer import score_text
 from adapter_sweep.report.front import front, primary_objective

@@ -2,7 +2,7 @@
 
 import math
 
-from adapter_sweep.config.methods import key_of
+from adapter_sweep.config.naming import key_of
 from adapter_sweep.config.space import Choices, Dimension, parse_dimension
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import ParamValue, StudyView, TrialState

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from adapter_sweep.config.methods import METHOD, key_of
+from adapter_sweep.config.naming import METHOD, key_of
 from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.records import METRIC_HELP, ParamValue, StudyView, TrialView
 from adapter_sweep.scores import METRICS, metric_and_language

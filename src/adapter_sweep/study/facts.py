@@ -8,7 +8,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from adapter_sweep.config.methods import plain_params
+from adapter_sweep.config.naming import plain_params
 from adapter_sweep.records import ParamValue, StudyView, TrialState, TrialView
 
 __all__ = ["PREFIX", "differences", "facts_of", "planned_params", "state_of", "study_view", "trial_view"]

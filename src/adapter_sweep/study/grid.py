@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 
 from adapter_sweep.config import Dimension, FloatRange
-from adapter_sweep.config.methods import key_of
+from adapter_sweep.config.naming import key_of
 from adapter_sweep.config.space import grid_points
 from adapter_sweep.records import ParamValue
 from adapter_sweep.study.samplers import tidy

@@ -7,7 +7,7 @@ from dataclasses import replace
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from adapter_sweep.config.methods import METHOD, applying, key_of, owner_of
+from adapter_sweep.config.naming import METHOD, applying, key_of, owner_of
 from adapter_sweep.config.space import Choices, parse_dimension
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import ParamValue, StudyView, TrialState, TrialView

@@ -15,7 +15,7 @@ from optuna.exceptions import StorageInternalError
 from adapter_sweep.bench import Bench
 from adapter_sweep.cohort import Ready, cohort_size, train_trials
 from adapter_sweep.config import validate, with_params
-from adapter_sweep.config.methods import overrides_of, plain_params
+from adapter_sweep.config.naming import overrides_of, plain_params
 from adapter_sweep.config.quoting import literal
 from adapter_sweep.engine.training import Progress
 from adapter_sweep.errors import AdapterSweepError

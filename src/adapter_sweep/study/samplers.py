@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import optuna
 
 from adapter_sweep.config import Choices, Dimension, FloatRange, IntRange
-from adapter_sweep.config.methods import METHOD, applying
+from adapter_sweep.config.naming import METHOD, applying
 
 __all__ = ["make_sampler", "suggest", "tidy"]
 

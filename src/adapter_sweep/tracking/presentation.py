@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote, urlencode
 
-from adapter_sweep.config.methods import key_of
+from adapter_sweep.config.naming import key_of
 from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.records import ParamValue, StudyView, TrialState, TrialView
 from adapter_sweep.tracking.content import KIND, SEARCHED, fit, key, millis
