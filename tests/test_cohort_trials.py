@@ -12,7 +12,8 @@ from torch import nn
 
 from adapter_sweep import cohort as cohort_module
 from adapter_sweep.bench import Bench
-from adapter_sweep.cohort import Ready, cohort_size, train_trials
+from adapter_sweep.cohort import Ready, train_trials
+from adapter_sweep.cohort_size import cohort_size
 from adapter_sweep.engine import memory as memory_module
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
 from adapter_sweep.engine.saving import CONFIG_FILE

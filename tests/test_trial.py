@@ -24,7 +24,7 @@ from adapter_sweep.trial import Outcome
 from toy_bench import Table, Watch, toy_bench, toy_config, toy_data, undisturbed
 
 CONFIRMED = ("test_accuracy", "test_examples")
-NOT_HERE = {*(METRICS.keys() - {"accuracy"}), "micro_batches", "stopped_epoch"}
+NOT_HERE = {*(METRICS.keys() - {"accuracy"}), "stopped_epoch"}
 MERGED = {name for name in METRIC_HELP if name.startswith("merged_")}
 METHODS: dict[str, dict[str, Any]] = {
     "parallel": {"kind": "parallel", "width": 4},

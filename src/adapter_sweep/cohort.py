@@ -1,36 +1,26 @@
 """The training of trials, several in one pass through the backbone where they have the same batches."""
 
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from adapter_sweep.bench import Bench, scoring_bounds
 from adapter_sweep.config import SweepConfig
-from adapter_sweep.config.naming import applying, key_of
-from adapter_sweep.config.space import Choices, parse_dimension
 from adapter_sweep.engine import guards
 from adapter_sweep.engine.activations import Stored
-from adapter_sweep.engine.adapters import AdaptedModel, MethodSpec
+from adapter_sweep.engine.adapters import AdaptedModel
 from adapter_sweep.engine.batches import epoch_batches
 from adapter_sweep.engine.latency import training_step
-from adapter_sweep.engine.memory import cohort_bound, free_memory
+from adapter_sweep.engine.memory import free_memory
 from adapter_sweep.engine.saving import save_adapted
 from adapter_sweep.engine.scoring import Scores, score_cohort
+from adapter_sweep.engine.stopping import Best, weights_of
 from adapter_sweep.engine.training import Progress, Training, train_cohort
-from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import TrialState
-from adapter_sweep.trial import LatencyTable, Outcome, Prepared, TrialWatcher, method_spec, prepare_trial
+from adapter_sweep.trial import LatencyTable, Outcome, Prepared, TrialWatcher, prepare_trial
 
-__all__ = ["Ready", "cohort_size", "run_trial", "train_trials"]
-
-# More at once only takes memory. On a CPU tests/benchmark/engine.py shows 1.02 times one trial's rate for four: not
-# worth a worker that trains the last trials while the others wait. The GPU's bound has not been measured.
-_MOST = {"cpu": 1, "cuda": 32}
-_LEARNING_SAMPLERS = ("tpe", "nsga2", "gp")
+__all__ = ["Ready", "run_trial", "train_trials"]
 
 
 @dataclass(frozen=True)
@@ -58,76 +48,12 @@ def run_trial(config: SweepConfig, bench: Bench, table: LatencyTable, folder: Pa
     return outcome
 
 
-def cohort_size(config: SweepConfig, bench: Bench) -> int:
-    """How many trials a worker trains together: `train.cohort`, or what `auto` comes to.
-
-    `auto` is as many as pay on the device, within the free memory by an estimate of what one trial keeps for its
-    backward pass, and no more than the worker's share of the trials. A sampler that learns has at most a tenth of its
-    trials under way at once: what is under way it cannot learn from.
-    """
-    if config.train.cohort != "auto":
-        return config.train.cohort
-    workers = config.workers.count or 1
-    study = config.study
-    most = min(_MOST[bench.device.type], -(-study.n_trials // workers))
-    if study.sampler in _LEARNING_SAMPLERS:
-        most = min(most, study.n_trials // (10 * workers))
-    if most <= 1:
-        return 1
-    with suppress(UserInputError):  # its own trials will say what is wrong with it
-        bounds = {
-            "batch_size": _largest(config, "train.batch_size", config.train.batch_size),
-            "max_tokens": _largest(config, "train.max_tokens_per_batch", config.train.max_tokens_per_batch),
-        }
-        length = _largest(config, "train.max_length", config.train.max_length)
-        devices = torch.cuda.device_count() if bench.device.type == "cuda" else 1
-        share = 1 / -(-workers // devices)
-        with training_step():
-            split = bench.encoded(bench.data.train, length)
-            for method in _largest_methods(config):
-                model = AdaptedModel(bench.backbone, method, bench.data.outputs, seed=0, per_token=bench.per_token)
-                most = min(most, cohort_bound(model, split, **bounds, share=share))
-            return most
-    return 1
-
-
-def _largest_methods(config: SweepConfig) -> list[MethodSpec]:
-    """Of each method the study may train, about the settings that take most memory."""
-    if not config.methods:
-        return [_largest_method(config, None)]
-    chosen = [(config.model_copy(update={"method": own}), method) for method, own in config.methods.items()]
-    return [_largest_method(alone, method) for alone, method in chosen]
-
-
-def _largest_method(config: SweepConfig, method: str | None) -> MethodSpec:
-    spec = method_spec(config)
-    searched = applying(config.search_space, method)
-    own = {f.name for f in fields(spec) if f"method.{f.name}" in searched}
-    changes: dict[str, Any] = {
-        name: _largest(config, searched[f"method.{name}"], getattr(spec, name))
-        for name in own & {"width", "rank", "length"}
-    }
-    changes |= {name: value for name, value in (("placement", "both"), ("layers", "all")) if name in own}
-    return replace(spec, **changes)
-
-
-def _largest(config: SweepConfig, name: str, value: int) -> int:
-    """The largest value the study may set a key to, by its range's name and those of methods' own for the same key.
-
-    It is the value it has where no range is of every method.
-    """
-    found = [] if name in config.search_space else [value]
-    for own in (own for own in config.search_space if name in (own, key_of(own))):
-        dimension = parse_dimension(own, config.search_space[own])
-        values = dimension.values if isinstance(dimension, Choices) else (dimension.high,)
-        found += [int(number) for number in values if isinstance(number, int | float)]
-    return max(found)
-
-
 def train_trials(trials: Sequence[Ready], bench: Bench) -> list[Outcome | Exception]:
     """Train trials of one `pass_key` together, score each on the bench's held-out split, and save them.
 
-    Each is scored after its last epoch, and after every one where `train.score_epochs` is `all`.
+    Each is scored after its last epoch, and after every one where `train.score_epochs` is `all`. With
+    `train.early_stopping` one ends after so many epochs without a better score on the validation split, and what is
+    left is its best epoch: where the test split is scored, it is scored once, with that.
 
     Returns:
         How each ended: complete, or what ended it, which is its own end only.
@@ -144,7 +70,9 @@ class _Record:
 
     metrics: dict[str, float] = field(default_factory=dict)
     scores: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    final: dict[str, float] = field(default_factory=dict)
     predictions: tuple[Any, ...] = ()
+    best: Best | None = None
     training: Training = field(default_factory=Training)
     error: Exception | None = None
 
@@ -159,7 +87,10 @@ class _Trials:
         self._config = trials[0].trial.config
         length = self._config.train.max_length
         self._split = bench.encoded(bench.data.train, length)
-        self._held_out = bench.encoded(bench.held_out, length)
+        # What is stopped by a split has seen it: that is not to be the test split.
+        stops = any(ready.trial.config.train.early_stopping is not None for ready in trials)
+        self._watched = replace(bench, scored="validation") if stops else bench
+        self._held_out = bench.encoded(self._watched.held_out, length)
 
     def train(self) -> None:
         """Train all of them; what goes wrong with one is kept with it."""
@@ -188,6 +119,27 @@ class _Trials:
             record = self._records[position]
             record.training = training
             record.error = training.error
+            if record.error is None:
+                self._finish(position)
+
+    def _finish(self, position: int) -> None:
+        """Go back to the best epoch of a trial that may be stopped, and score it on the split it is to be scored on."""
+        ready, record = self._trials[position], self._records[position]
+        try:
+            if record.best is not None:
+                record.best.restore(ready.trial.model)
+                record.predictions, record.final = record.best.predictions, record.best.scores
+                record.metrics["stopped_epoch"] = len(record.training.epoch_losses)
+            if self._watched.scored != self._bench.scored:
+                ready.watch.stage("scoring")
+                held_out = self._bench.encoded(self._bench.held_out, self._config.train.max_length)
+                (scored,) = score_cohort(
+                    [ready.trial.model], held_out, **scoring_bounds(self._config, self._bench.device)
+                )
+                guards.check_whole_split(scored.predictions, len(self._bench.labels), self._bench.scored)
+                record.predictions, record.final = scored.predictions, self._bench.scores(scored.predictions)
+        except Exception as error:
+            record.error = error
 
     def outcome(self, position: int) -> Outcome | Exception:
         """How a trial ended, once it is saved."""
@@ -197,14 +149,16 @@ class _Trials:
         trial, training = ready.trial, record.training
         metrics = trial.metrics | record.metrics
         on_test = self._bench.scored == "test"
-        score, examples = ("test_accuracy", "test_examples") if on_test else ("accuracy", "eval_examples")
-        metrics |= record.scores[-1][1] | {
+        examples = "test_examples" if on_test else "eval_examples"
+        metrics |= record.final | {
             "train_loss": training.epoch_losses[-1],
             "train_seconds": training.seconds,
             examples: len(self._bench.labels),
             "cohort_size": self._together,
+            "micro_batches": training.micro_batches,
         }
-        curves = {"train_loss": training.losses, score: [(step, scores[score]) for step, scores in record.scores]}
+        name = self._score_name
+        curves = {"train_loss": training.losses, name: [(step, scores[name]) for step, scores in record.scores]}
         ready.watch.stage("saving")
         try:
             weights = save_adapted(
@@ -246,25 +200,37 @@ class _Trials:
         for position in trained:
             self._trials[position].watch.stage("scoring")
         scored = self._scores([self._trials[position].trial.model for position in trained], below)
-        score = "test_accuracy" if self._bench.scored == "test" else "accuracy"
         for (position, training), scores in zip(trained.items(), scored, strict=True):
             ready, record = self._trials[position], self._records[position]
             try:
                 if isinstance(scores, Exception):
                     raise scores
-                guards.check_whole_split(scores.predictions, len(self._bench.labels), self._bench.scored)
-                found = self._bench.scores(scores.predictions)
+                guards.check_whole_split(scores.predictions, len(self._watched.labels), self._watched.scored)
+                found = self._watched.scores(scores.predictions)
             except Exception as error:
                 training.error = error
                 continue
             record.scores.append((len(training.losses), found))
-            record.predictions = scores.predictions
+            record.predictions, record.final = scores.predictions, found
             record.metrics["eval_seconds"] = scores.seconds
-            ready.watch.epoch(epoch, ready.trial.spec.epochs, training.epoch_losses[-1], found[score])
+            value = found[self._score_name]
+            ready.watch.epoch(epoch, ready.trial.spec.epochs, training.epoch_losses[-1], value)
+            patience = ready.trial.config.train.early_stopping
+            if patience is None:
+                continue
+            if record.best is None or value > record.best.value:
+                record.best = Best(epoch, value, found, scores.predictions, weights_of(ready.trial.model))
+            elif epoch - record.best.epoch >= patience:
+                training.stopped = True
 
     def _is_scored(self, position: int, epoch: int) -> bool:
         trial = self._trials[position].trial
-        return trial.config.train.score_epochs == "all" or epoch == trial.spec.epochs
+        train = trial.config.train
+        return train.score_epochs == "all" or train.early_stopping is not None or epoch == trial.spec.epochs
+
+    @property
+    def _score_name(self) -> str:
+        return "test_accuracy" if self._watched.scored == "test" else "accuracy"
 
     def _scores(self, models: Sequence[AdaptedModel], below: Stored | None) -> list[Scores | Exception]:
         """Each model's scores on the held-out split, or what its scoring fails of alone."""

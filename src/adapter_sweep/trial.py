@@ -16,7 +16,8 @@ from adapter_sweep.engine import guards
 from adapter_sweep.engine.adapters import AdaptedModel, ParamCount, count_params
 from adapter_sweep.engine.latency import LatencySpec, latency_metrics, measure, measure_merged, merged_metrics
 from adapter_sweep.engine.peak import largest_batch, peak_train_memory
-from adapter_sweep.engine.problems import LossSpec
+from adapter_sweep.engine.problems import LossSpec, check_loss, class_weights
+from adapter_sweep.engine.tasks import TaskData
 from adapter_sweep.engine.train_spec import TrainSpec
 from adapter_sweep.engine.training import Progress
 from adapter_sweep.records import TrialState
@@ -115,9 +116,11 @@ def prepare_trial(config: SweepConfig, bench: Bench, table: LatencyTable, watch:
 
     Raises:
         GuardError: a guard fired, so the result cannot be trusted.
-        UserInputError: the trial's texts are longer than the backbone can take, or it has no such layers.
+        UserInputError: the trial's texts are longer than the backbone can take, it has no such layers, or the loss means
+            nothing for the task.
     """
     check_lengths(config, bench.backbone)
+    spec = train_spec(config, bench.data)
     method = method_spec(config)
     outputs = bench.data.outputs
     params = count_params(bench.backbone.model, bench.backbone.layout, method, outputs)
@@ -141,12 +144,25 @@ def prepare_trial(config: SweepConfig, bench: Bench, table: LatencyTable, watch:
         reason = f"latency ratio {ratio:.3f}, over budget.max_latency_ratio={budget.max_latency_ratio}"
         return Outcome(TrialState.REFUSED, metrics, reason=reason, constraints=over)
     metrics |= _memory(config, bench, model, table)
-    return Prepared(config, model, train_spec(config), model.lowest_trained_layer, metrics, over)
+    return Prepared(config, model, spec, model.lowest_trained_layer, metrics, over)
 
 
-def train_spec(config: SweepConfig) -> TrainSpec:
-    """The engine's plain values of the configured training."""
+def train_spec(config: SweepConfig, data: TaskData | None = None) -> TrainSpec:
+    """The engine's plain values of the configured training.
+
+    Args:
+        config: the trial's.
+        data: what balanced class weights are those of.
+
+    Raises:
+        UserInputError: the loss that is asked for means nothing for the task.
+    """
     train = config.train
+    loss = LossSpec(train.label_smoothing)
+    if data is not None:
+        weights = class_weights(data.train, data) if train.class_weights == "balanced" else None
+        loss = LossSpec(train.label_smoothing, weights)
+        check_loss(data.type, loss)
     return TrainSpec(
         epochs=train.epochs,
         lr=train.lr,
@@ -156,7 +172,7 @@ def train_spec(config: SweepConfig) -> TrainSpec:
         warmup_fraction=train.warmup_fraction,
         max_grad_norm=train.max_grad_norm,
         seed=train.seed if train.data_seed is None else train.data_seed,
-        loss=LossSpec(train.label_smoothing),
+        loss=loss,
         micro_batches=train.micro_batches,
         checkpointing=train.gradient_checkpointing,
     )

@@ -13,7 +13,8 @@ import optuna
 from optuna.exceptions import StorageInternalError
 
 from adapter_sweep.bench import Bench
-from adapter_sweep.cohort import Ready, cohort_size, train_trials
+from adapter_sweep.cohort import Ready, train_trials
+from adapter_sweep.cohort_size import cohort_size
 from adapter_sweep.config import validate, with_params
 from adapter_sweep.config.naming import overrides_of, plain_params
 from adapter_sweep.config.quoting import literal
