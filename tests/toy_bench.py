@@ -92,9 +92,10 @@ def toy_values(tiny_bert: Path) -> dict[str, Any]:
 
 def toy_config(tiny_bert: Path, **params: Any) -> SweepConfig:
     """The toy settings, with some of them set: `train__lr=1e-3`."""
-    return validate(
-        with_params(toy_values(tiny_bert), {key.replace("__", "."): value for key, value in params.items()})
-    )
+    values = toy_values(tiny_bert)
+    if "method" in params:  # all of its settings
+        values["method"] = params.pop("method")
+    return validate(with_params(values, {key.replace("__", "."): value for key, value in params.items()}))
 
 
 def toy_bench(tiny_bert: Path, data: TaskData | None = None) -> Bench:

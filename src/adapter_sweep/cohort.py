@@ -133,9 +133,8 @@ class _Trials:
             if self._watched.scored != self._bench.scored:
                 ready.watch.stage("scoring")
                 held_out = self._bench.encoded(self._bench.held_out, self._config.train.max_length)
-                (scored,) = score_cohort(
-                    [ready.trial.model], held_out, **scoring_bounds(self._config, self._bench.device)
-                )
+                bounds: Any = scoring_bounds(self._config, self._bench.device)
+                (scored,) = score_cohort([ready.trial.model], held_out, **bounds)
                 guards.check_whole_split(scored.predictions, len(self._bench.labels), self._bench.scored)
                 record.predictions, record.final = scored.predictions, self._bench.scores(scored.predictions)
         except Exception as error:

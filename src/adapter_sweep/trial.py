@@ -116,8 +116,8 @@ def prepare_trial(config: SweepConfig, bench: Bench, table: LatencyTable, watch:
 
     Raises:
         GuardError: a guard fired, so the result cannot be trusted.
-        UserInputError: the trial's texts are longer than the backbone can take, it has no such layers, or the loss means
-            nothing for the task.
+        UserInputError: the trial's texts are longer than the backbone can take, it has no such layers, or the task has
+            no such loss.
     """
     check_lengths(config, bench.backbone)
     spec = train_spec(config, bench.data)

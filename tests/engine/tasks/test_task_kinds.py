@@ -143,6 +143,10 @@ def test_a_file_without_a_header_has_numbered_columns(tmp_path: Path) -> None:
     task = load_local(path, layout, header=False)
     assert len(task.train) + len(task.validation) + len(task.test) == 40
     assert task.train.text_pairs == ("other",) * len(task.train)
+    assert problems(path, layout)[0] == (
+        "a.csv: no column '1' for text; the columns are 'text 0', 'other', '0'; "
+        "columns without names are 1, 2, … with header=false"
+    )
     assert problems(path, Layout("regression", ("1",), ("4",)), header=False) == (
         "a.csv: no column '4' for the label; the columns are '1', '2', '3'",
     )

@@ -158,7 +158,12 @@ def test_problems_of_all_files_come_together(tmp_path: Path) -> None:
         ("d.csv", "text,label\n" + csv_rows(9, labels=("one",)), "local: a task needs at least two classes"),
         ("d.csv", "text,label\n" + csv_rows(4), "local: each class needs at least 3 distinct train rows"),
         ("d.jsonl", '{"text": "a"\n', "d.jsonl: line 1 is not JSON"),
-        ("d.json", '[\n{"text": "a"}\n]', "one JSON object a line is expected"),
+        (
+            "d.json",
+            '[\n{"text": "a"}\n]',
+            "d.json: an array of JSON over several lines; one JSON object a line is expected",
+        ),
+        ("d.json", '{\n"text": "a"}', "d.json: one document of JSON over several lines; one JSON object a line"),
         ("d.jsonl", '{"text": "a", "label": null}\n', "d.jsonl: label missing in line 1"),
         ("d.jsonl", '{"text": "a", "label": NaN}\n', "d.jsonl: label missing in line 1"),
         (

@@ -140,6 +140,8 @@ def _csv(path: Path, text: str, layout: Layout, delimiter: str, header: bool) ->
     first = table[0][1]
     names = [cell.strip() for cell in first] if header else [str(number) for number in range(1, len(first) + 1)]
     hint = f"; is the delimiter {delimiter!r}?" if len(names) == 1 else ""
+    if header and all(column.isdecimal() for column in layout.columns):
+        hint += "; columns without names are 1, 2, … with header=false"
     problems = [problem + hint for problem in check_columns(str(path), layout.roles(), names)]
     problems += [
         f"{path}: line {line} has {len(cells)} cells, the {'header' if header else 'first line'} has {len(names)}"
@@ -169,8 +171,11 @@ def _json_lines(path: Path, text: str, layout: Layout) -> list[Record]:
             problems.append(f"{path}: line {number} is a {type(value).__name__}, not a JSON object")
     present = list(dict.fromkeys(key for _, value in objects for key in value))
     if problems:
-        hint = " (one JSON object a line is expected, not an array)" if text.lstrip()[0] == "[" else ""
-        raise UserInputError(*(problem + hint for problem in problems[:5]))
+        document = _document(text)
+        if document is not None:
+            kind = "an array" if isinstance(document, list) else "one document"
+            problems = [f"{path}: {kind} of JSON over several lines; one JSON object a line is expected"]
+        raise UserInputError(*problems[:5])
     problems = check_columns(str(path), layout.roles(), present)
     if problems:
         raise UserInputError(*problems)

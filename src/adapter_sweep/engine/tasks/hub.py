@@ -108,12 +108,13 @@ def _rows(
     table: Any, layout: Layout, names: list[str] | None, where: str, part: str, language: str | None
 ) -> tuple[list[Row] | None, list[str]]:
     """The rows from 1, class indices as names, rows without a class left out; None where no row has a label."""
-    labels = list(table[layout.labels[0]])
+    columns = [table[column][:] for column in layout.columns]  # whole: datasets decodes single rows one by one
+    labels = columns[len(layout.texts)]
     if part != "train" and labels and all(label == _UNLABELLED for label in labels):
         _log.warning("%s: has no labels (all are -1); %s is carved from train", where, part)
         return None, []
     records = []
-    for row, values in enumerate(zip(*(table[column] for column in layout.columns), strict=True), start=1):
+    for row, values in enumerate(zip(*columns, strict=True), start=1):
         read = record(row, values, layout)
         if names is not None and read.labels[0] == _UNLABELLED:
             continue
