@@ -14,8 +14,9 @@ from adapter_sweep import cohort as cohort_module
 from adapter_sweep.bench import Bench
 from adapter_sweep.cohort import Ready, train_trials
 from adapter_sweep.cohort_size import cohort_size
+from adapter_sweep.config.methods import HeadMethod
 from adapter_sweep.engine import memory as memory_module
-from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
+from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec, MethodSpec
 from adapter_sweep.engine.saving import CONFIG_FILE
 from adapter_sweep.errors import GuardError
 from adapter_sweep.records import TrialState
@@ -323,6 +324,31 @@ def test_no_more_than_free_memory_takes_by_the_largest_of_the_search_space(
     assert isinstance(model.spec, BottleneckSpec)
     assert (model.spec.width, model.spec.placement, model.spec.layers) == (256, "both", "all")
     assert options == {"batch_size": 16, "max_tokens": 256, "share": 0.5}
+
+
+def test_of_several_methods_the_one_that_takes_most_memory_decides(
+    tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[MethodSpec] = []
+
+    def bound(model: AdaptedModel, *_: Any, **__: Any) -> int:
+        asked.append(model.spec)
+        return 2 if isinstance(model.spec, BottleneckSpec) and model.spec.width == 32 else 4
+
+    monkeypatch.setattr(cohort_module, "cohort_bound", bound)
+    monkeypatch.setitem(cohort_module._MOST, "cpu", 4)
+    config = toy_config(
+        tiny_bert,
+        study__n_trials=40,
+        train__cohort="auto",
+        search_space={"method": "choice(head, wide)", "wide.method.width": "choice(4, 32)"},
+    )
+    wide = config.method
+    chosen = config.model_copy(update={"methods": {"head": HeadMethod(kind="head"), "wide": wide}})
+    assert cohort_size(chosen, toy_bench(tiny_bert)) == 2
+    assert isinstance(asked[0], HeadSpec)
+    assert isinstance(asked[1], BottleneckSpec)
+    assert asked[1].width == 32
 
 
 def test_a_bench_keeps_what_lies_below_for_all_its_trials(tiny_bert: Path) -> None:

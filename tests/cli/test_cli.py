@@ -320,7 +320,7 @@ def test_single_trials_of_two_methods_stand_in_one_study(cli: Cli, tiny_settings
         done = cli("trial", *tiny_settings, "tracking=none", *method)
         assert done.returncode == 0, done.stderr
     trials = rows(tmp_path / "results" / "trials-local" / "trials.csv")
-    shown = [(trial["method.kind"], trial["method.width"], trial["head_params"]) for trial in trials]
+    shown = [(trial["method"], trial["method.width"], trial["head_params"]) for trial in trials]
     assert shown == [("head", "", "66"), ("bottleneck", "4", "66")]
     views = [read("trials-local", tmp_path / "results").view_trial(number) for number in (0, 1)]
     assert views[0].config["method"] == {"kind": "head"}

@@ -36,16 +36,18 @@ def validate(values: Mapping[str, Any]) -> SweepConfig:
 def with_params(values: Mapping[str, Any], params: Mapping[str, ParamValue]) -> dict[str, Any]:
     """A copy of a configuration's plain values with some of them set under their Hydra keys.
 
-    `method` puts the settings of one of the searched methods in place of the section before any other key is set.
+    The name of one of the searched methods under `method` puts that one's settings in place of the section, before any
+    other key is set.
 
     Raises:
         KeyError: that method is not among those searched.
     """
     changed = deepcopy(dict(values))
-    if METHOD in params:
-        changed[METHOD] = deepcopy(changed["methods"][params[METHOD]])
+    method = params.get(METHOD)
+    if isinstance(method, str):
+        changed[METHOD] = deepcopy(changed["methods"][method])
     for key, value in params.items():
-        if key == METHOD:
+        if key == METHOD and isinstance(method, str):
             continue
         *parents, last = key.split(".")
         section = changed
