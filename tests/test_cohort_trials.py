@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from adapter_sweep import cohort as cohort_module
+from adapter_sweep import cohort_size as cohort_module
 from adapter_sweep.bench import Bench
 from adapter_sweep.cohort import Ready, train_trials
 from adapter_sweep.cohort_size import cohort_size

@@ -81,7 +81,7 @@ def test_balanced_weights_raise_the_rare_class(tiny_bert: Path, tmp_path: Path) 
     train = Split(tuple(data.train.texts[r] for r in few), None, tuple(data.train.labels[r] for r in few))
     bench = toy_bench(tiny_bert, replace(data, train=train))
     plain, balanced = (
-        run(bench, tiny_bert, tmp_path / kind, train__class_weights=kind, train__lr=1e-3)
+        run(bench, tiny_bert, tmp_path / kind, train__class_weights=kind, train__epochs=4)
         for kind in ("none", "balanced")
     )
     assert sum(balanced.predictions) > sum(plain.predictions)
