@@ -276,6 +276,11 @@ def test_a_question_that_leaves_no_room_is_named() -> None:
         "train.max_length=8: the question of example 1 ('what film saw a film') has 5 tokens and needs 3 special ones, "
         "which leaves no room for its context",
     )
+    many = questions(*[(f"what film saw a film {'a ' * i}", "a film", ["film"]) for i in range(7)])
+    with pytest.raises(UserInputError) as caught:
+        encoded(word_pieces(), "spans", many, max_length=8)
+    assert [problem.split("(")[0].split()[-1] for problem in caught.value.problems[:-1]] == ["0", "1", "2", "3", "4"]
+    assert caught.value.problems[-1] == "2 more questions are as long"
 
 
 def test_a_tokenizer_that_does_not_know_its_places_is_refused() -> None:
