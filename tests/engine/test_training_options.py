@@ -9,9 +9,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
-from adapter_sweep.engine.batches import collate, split_batch
+from adapter_sweep.engine.batches import Encoded, collate, split_batch
 from adapter_sweep.engine.cohort import Cohort
 from adapter_sweep.engine.problems import Classification, LossSpec
+from adapter_sweep.engine.scoring import score
 from adapter_sweep.engine.train_spec import TrainSpec
 from adapter_sweep.engine.training import Training, train, train_cohort
 from families import FAMILIES, some_split, tiny_backbone
@@ -127,6 +128,20 @@ def test_class_weights_and_smoothing_are_torchs() -> None:
     spec = LossSpec(0.1, (1.0, 2.0, 0.5))
     expected = torch.nn.CrossEntropyLoss(torch.tensor(spec.class_weights), label_smoothing=0.1)(logits, targets)
     assert torch.equal(Classification().loss(logits, targets, spec), expected)
+
+
+def test_weights_let_a_rare_class_be_found() -> None:
+    generator = torch.Generator().manual_seed(0)
+    ids = tuple(tuple(torch.randint(5, 99, (6,), generator=generator).tolist()) for _ in range(120))
+    split = Encoded(ids, tuple(int(row[0] < 12) for row in ids), 0)
+    rare = sum(split.labels)
+    found = []
+    for weights in (None, (120 / (2 * (120 - rare)), 120 / (2 * rare))):
+        model = AdaptedModel(tiny_backbone(), BottleneckSpec(8, init_std=0.1), 2, seed=0)
+        train(model, split, TrainSpec(3, 1e-3, 16, loss=LossSpec(class_weights=weights)))
+        found.append(sum(score(model, split, batch_size=32, max_tokens=999).predictions))
+    assert rare == 8
+    assert found[0] < rare <= found[1]
 
 
 def test_passes_that_differ_are_no_cohort() -> None:
