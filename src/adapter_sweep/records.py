@@ -56,7 +56,7 @@ METRIC_HELP: dict[str, str] = {
     "latency_ratio_high": "upper end of the ratio's 95 % bootstrap interval",
     "latency_noise_floor": "how far from 1 the backbone's ratio against itself may read (95 %)",
     "latency_noisy": "1 where a reading's IQR over median exceeds 10 %, else 0",
-    "merged_latency_ratio": "the same with the method merged into the weights, where it can be",
+    "merged_latency_ratio": "adapted over frozen backbone, batch 1, with the method merged into the weights",
     "merged_latency_ratio_low": "lower end of the merged ratio's 95 % bootstrap interval",
     "merged_latency_ratio_high": "upper end of the merged ratio's 95 % bootstrap interval",
     "merged_latency_p50_ms": "median latency of one example (batch 1) with the method merged, milliseconds",

@@ -121,7 +121,7 @@ def test_on_a_bf16_backbone_what_is_trained_is_float32_and_the_output_is_near(fa
             logits.append(model(tokens()))
     exact, near = logits
     assert near.dtype == torch.float32
-    assert float((near - exact).norm() / exact.norm()) < 0.05
+    assert float((near - exact).norm() / exact.norm()) < 0.1
 
 
 @each
