@@ -14,6 +14,7 @@ __all__ = ["code_provenance", "cpu_name", "physical_cores"]
 _PACKAGES = (
     "torch",
     "transformers",
+    "peft",
     "datasets",
     "hydra-core",
     "optuna",

@@ -108,7 +108,7 @@ def test_all_problems_are_reported_at_once() -> None:
             "method.kind=dora",
             "method.kind='dora': allowed: 'bottleneck', 'parallel', 'lora', 'ia3', 'prefix', 'prompt'",
         ),
-        ("method=dora", "method=dora: there is no such method; allowed: bitfit, bottleneck, full, head, houlsby"),
+        ("method=dora", "method=dora: there is no such method; did you mean lora? allowed: bitfit, bottleneck, full"),
         ("bugdet.max_latency_ratio=2", "bugdet={'max_latency_ratio': 2}: there is no such key; did you mean budget?"),
         ("backbone.path=x", "backbone.path='x': there is no such key; there are: kind, pooling, attention"),
         ("train.epochs=1.5", "train.epochs=1.5: input should be a valid integer"),

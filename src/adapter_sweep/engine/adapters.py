@@ -14,6 +14,7 @@ from adapter_sweep.engine.backbone import Backbone, Inputs
 from adapter_sweep.engine.methods import BottleneckSpec, HeadSpec, MethodSpec
 from adapter_sweep.engine.methods.bottleneck import ACTIVATIONS, BottleneckAdapter, truncated_normal
 from adapter_sweep.engine.methods.insertion import Insertion, inserted
+from adapter_sweep.engine.methods.parts import Method
 from adapter_sweep.engine.sites import Layout
 
 __all__ = [
@@ -59,7 +60,8 @@ def count_params(model: nn.Module, layout: Layout, spec: MethodSpec, outputs: in
     Raises:
         UserInputError: the method cannot be had on this backbone: it has no such layers, say.
     """
-    trained = spec.count(model, layout)
+    method: Method = spec
+    trained = method.count(model, layout)
     return ParamCount(trained.adapters, trained.layer_norms, (layout.hidden_size + 1) * outputs)
 
 
@@ -91,7 +93,8 @@ class AdaptedModel(nn.Module):
         self.per_token = per_token
         self._backbone = (backbone,)  # in a tuple, so that it is not registered as a submodule
         generator = torch.Generator().manual_seed(seed)
-        parts = spec.build(backbone, generator)
+        method: Method = spec
+        parts = method.build(backbone, generator)
         self._parts = (parts,)
         self.adapters = nn.ModuleDict(dict(parts.adapters))
         self.norms = nn.ModuleDict(dict(parts.norms))

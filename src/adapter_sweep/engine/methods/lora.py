@@ -24,7 +24,7 @@ class LoraSpec:
     Attributes:
         rank: of the update, at least 1.
         alpha: of the scaling.
-        targets: `attention` (the projections to queries and values, as in the paper's section 4.2; the whole projection
+        targets: `attention` (the projections to queries and values, as in most of the paper; the whole projection
             where a model fuses them), `all_linear` (every projection of a layer), or projections' names.
         layers: in which layers: `all`, `top:K` (the K nearest the output), or indices from 0 at the input.
     """

@@ -28,7 +28,7 @@ __all__ = ["PrefixSpec", "PromptSpec"]
 
 @dataclass(frozen=True)
 class PromptSpec:
-    """Trained embeddings before the text's own. They start as those of random tokens (the paper's section 3.2).
+    """Trained embeddings before the text's own. They start as those of random tokens, one of the paper's choices.
 
     Attributes:
         length: how many, P.
@@ -45,6 +45,7 @@ class PromptSpec:
 
     def build(self, backbone: Backbone, generator: torch.Generator) -> Parts:
         """See `Method`."""
+        _check_takes(backbone.model, "prompt", "inputs_embeds")
         words = _word_embeddings(backbone.model)
         library = peft("prompt")
         config = library.PromptTuningConfig(
