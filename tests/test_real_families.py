@@ -44,7 +44,7 @@ def assert_adaptable(backbone: Backbone, texts: list[str]) -> None:
     inputs = encoded(backbone, texts)
     assert not bool(inputs["attention_mask"].all())
     model = AdaptedModel(backbone, BottleneckSpec(16, layer_norms="all"), 2, seed=0)
-    assert model.count_params() == count_params(backbone.layout, model.spec, 2)
+    assert model.count_params() == count_params(backbone.model, backbone.layout, model.spec, 2)
     with torch.no_grad():
         frozen = backbone.encode(inputs)
         with model.attached():
