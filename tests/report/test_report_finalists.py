@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from report_studies import make_study, make_trial
 
-from adapter_sweep.records import TrialState
+from adapter_sweep.records import TrialState, TrialView
 from adapter_sweep.report.finalists import Finalist, best_of, finalists, fresh_seeds
 
 
@@ -38,6 +38,16 @@ def test_a_configuration_tried_with_several_seeds_is_one_finalist_without_a_seed
     trials = [make_trial(i, 0.8 + i / 100, 1e4, 1.01, swept={**swept, "train.seed": i}) for i in range(3)]
     (one,) = finalists(make_study(*trials), 9)
     assert (one.trial, one.params) == (2, swept)
+
+
+def test_where_methods_are_chosen_between_the_best_of_each_is_a_finalist() -> None:
+    def of(number: int, accuracy: float, params: float, method: str) -> TrialView:
+        return make_trial(number, accuracy, params, 1.0 + number / 100, swept={"method": method, "train.lr": number})
+
+    trials = [of(0, 0.9, 1e4, "lora"), of(1, 0.5, 1e6, "full"), of(2, 0.6, 1e7, "full"), of(3, 0.6, 1e5, "ia3")]
+    study = make_study(*trials, search_space={"method": "choice(lora,full,ia3)", "train.lr": "interval(0,1)"})
+    assert numbers(finalists(study, 1)) == [0, 3, 2]
+    assert numbers(finalists(replace(study, search_space={"train.lr": "interval(0,1)"}), 1)) == [0]
 
 
 def test_another_study_s_best_is_tried_unless_it_is_known() -> None:

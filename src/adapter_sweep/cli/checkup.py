@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from adapter_sweep.bench import open_backbone
 from adapter_sweep.cli.anatomy import describe_backbone
@@ -12,12 +13,21 @@ from adapter_sweep.data import load_task
 from adapter_sweep.engine.metrics import load_metric
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.provenance import code_provenance, cpu_name, physical_cores
+from adapter_sweep.scores import TASK_METRICS, TaskType
 from adapter_sweep.study.ledger import open_storage, storage_url
 from adapter_sweep.tracking import Tracker
 
 __all__ = ["check_all"]
 
 _NAMES = {"classification": "classes", "multi_label": "labels", "tokens": "entity types"}
+# Predictions and labels, in the form that metrics take them.
+_EXAMPLES: dict[TaskType, tuple[list[Any], list[Any]]] = {
+    "classification": ([0, 1, 1, 0], [0, 1, 1, 1]),
+    "multi_label": ([[0], [1], [], [0]], [[0], [1], [], [0, 1]]),
+    "regression": ([0.0, 1.0, 2.0, 0.0], [0.0, 1.0, 2.0, 3.0]),
+    "tokens": ([[(0, 1, "a")], [], [], []], [[(0, 1, "a")], [], [], [(2, 2, "a")]]),
+    "spans": (["one", "two", "", "four"], [["one"], ["two"], [""], ["five"]]),
+}
 
 
 def check_all(config: SweepConfig) -> int:
@@ -82,7 +92,9 @@ def _tracking(config: SweepConfig, results_dir: Path) -> str:
 
 
 def _metric(config: SweepConfig) -> str:
-    value = load_metric(config.task.metric)([0, 1, 1, 0], [0, 1, 1, 1])
+    kind = next(kind for kind, names in TASK_METRICS.items() if config.task.metric in names)
+    predictions, labels = _EXAMPLES[kind]
+    value = load_metric(config.task.metric)(predictions, labels)
     return f"{config.task.metric} of 3 right in 4: {value:.3f}"
 
 

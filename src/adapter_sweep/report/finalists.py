@@ -1,11 +1,13 @@
 """Which trials are worth confirming: the front, and what one standard error may have kept off it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from adapter_sweep.config.naming import METHOD
 from adapter_sweep.records import ParamValue, StudyView, TrialState, TrialView
 from adapter_sweep.report.answer import answer
-from adapter_sweep.report.front import candidates, front, primary_objective
+from adapter_sweep.report.front import candidates, cost_objective, front, primary_objective
 from adapter_sweep.report.intervals import standard_error
 from adapter_sweep.report.scores import SEEDS, configuration
 
@@ -34,7 +36,8 @@ def finalists(study: StudyView, most: int) -> list[Finalist]:
 
     These are the best trial, the cheapest one within a standard error of it, the rest of the front, evenly along its
     costs where there are too many, and then its near neighbours: trials that would be on the front if their score were
-    one standard error higher, nearest first. A configuration that was tried with several seeds counts once.
+    one standard error higher, nearest first. A configuration that was tried with several seeds counts once. Where
+    methods are chosen between, the best of each follows, beyond `most`: what a method is worth is asked of all of them.
     """
     members, said = front(study), answer(study)
     chosen = [trial for trial in (said.best, said.near) if trial is not None]
@@ -42,7 +45,10 @@ def finalists(study: StudyView, most: int) -> list[Finalist]:
     ordered = [*chosen, *_spread(rest, max(0, most - len(chosen))), *_neighbours(study, members)]
     once = {configuration(trial.params): trial for trial in reversed(ordered)}
     kept = [trial for trial in ordered if once[configuration(trial.params)] is trial]
-    return [Finalist(str(trial.number), trial.number, _without_seeds(trial)) for trial in kept[:most]]
+    kept = kept[:most]
+    known = {configuration(trial.params) for trial in kept}
+    kept += [trial for trial in _best_of_each(study) if configuration(trial.params) not in known]
+    return [Finalist(str(trial.number), trial.number, _without_seeds(trial)) for trial in kept]
 
 
 def best_of(other: StudyView, study: StudyView, known: Sequence[Finalist]) -> Finalist | None:
@@ -70,6 +76,18 @@ def fresh_seeds(study: StudyView, count: int) -> tuple[int, ...]:
         used |= {train.get(key.partition(".")[2]) for key in SEEDS}
     fresh = (seed for seed in range(_FIRST_SEED, _FIRST_SEED + count + len(used)) if seed not in used)
     return tuple(seed for seed, _ in zip(fresh, range(count), strict=False))
+
+
+def _best_of_each(study: StudyView) -> list[TrialView]:
+    """Each method's trial with the best score, of equal ones the cheapest; none where methods are not searched."""
+    if METHOD not in study.search_space:
+        return []
+    primary, cost = primary_objective(study), cost_objective(study)
+    sign = 1 if study.objectives.get(primary) == "maximize" else -1
+    best: dict[ParamValue, TrialView] = {}
+    for trial in sorted(candidates(study), key=lambda t: (-sign * t.metrics[primary], t.metrics.get(cost, math.inf))):
+        best.setdefault(trial.params.get(METHOD), trial)
+    return list(best.values())
 
 
 def _without_seeds(trial: TrialView) -> dict[str, ParamValue]:
