@@ -219,7 +219,7 @@ def test_gradients_of_checkpointed_layers_are_bit_identical(family: str) -> None
 def test_the_formula_counts_what_is_trained(family: str) -> None:
     backbone, model = backbone_of(family), adapted(family)
     layout, spec = backbone.layout, model.spec
-    assert model.count_params() == count_params(layout, spec, 3)
+    assert model.count_params() == count_params(backbone.model, layout, spec, 3)
     sizes = {name: p.numel() for name, p in backbone.model.named_parameters()}
     norms = {name for layer in layout.layers for name in layer.norms} | set(layout.other_norms)
     assert model.count_params().adapters == 2 * len(layout.layers) * (2 * 4 * HIDDEN + 4 + HIDDEN)
