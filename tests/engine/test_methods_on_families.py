@@ -60,7 +60,8 @@ REFUSED = {
     ("prompt", "vit"): "takes no inputs_embeds, which the method needs",
 }
 # What these train computes on the relative positions too, which are no part of a batch: such models go alone.
-UNSHARED = {(method, family) for method in ("lora", "ia3", "bitfit") for family in ("deberta-v2", "deberta-v3")}
+UNSHARED = {(method, family) for method in ("lora", "bitfit", "layernorm") for family in ("deberta-v2", "deberta-v3")}
+UNSHARED |= {("ia3", "deberta-v3")}  # whose keys are made of them by the projection for the texts' keys
 EXACT, NEAR = ("parallel", "lora", "ia3", "bitfit", "layernorm", "full", "head"), ("bottleneck",)
 
 
@@ -70,9 +71,13 @@ def backbone_of(family: str) -> Backbone:
     return tiny_backbone(family)
 
 
-def far(spec: MethodSpec, backbone: Backbone, seed: int = 0) -> AdaptedModel:
-    """A model away from its start, where much is 0."""
-    model = AdaptedModel(backbone, spec, 3, seed=seed)
+@cache
+def frozen_of(family: str) -> Tensor:
+    return backbone_of(family).encode(inputs_of(backbone_of(family))).detach()
+
+
+def moved(model: AdaptedModel, seed: int = 0) -> AdaptedModel:
+    """The model away from its start, where much is 0."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -118,17 +123,17 @@ def test_a_method_works_on_a_family_or_is_refused(family: str, method: str, tmp_
         return
     found, inputs = structure(backbone), inputs_of(backbone)
     batch = Batch((0, 1, 2, 3), inputs, Classification().targets([0, 1, 2, 0], 1))
-    start = AdaptedModel(backbone, spec, 3, seed=0)
+    model = AdaptedModel(backbone, spec, 3, seed=0)
     with torch.no_grad():
-        frozen = backbone.encode(inputs)
-        with start.attached():
+        frozen = frozen_of(family)
+        with model.attached():
             begun = backbone.encode(inputs)
     gap = float((begun - frozen).norm() / frozen.norm())
-    assert (gap == 0) if method in EXACT else (0 < gap < 0.02) if method in NEAR else (0.01 < gap)
+    assert (gap == 0) if method in EXACT else (0 < gap < 0.02) if method in NEAR else (gap > 1e-3), gap
 
-    model = far(spec, backbone)
+    moved(model)
     guards.check_param_count(model, count_params(backbone.model, backbone.layout, spec, 3))
-    logits = model(inputs)
+    logits = Cohort([model]).logits(batch)
     loss_of(logits).backward()
     plain = gradients(model)
     assert [name for (name, _), g in zip(model.named_parameters(), plain, strict=True) if not bool(g.any())] == []
@@ -142,35 +147,29 @@ def test_a_method_works_on_a_family_or_is_refused(family: str, method: str, tmp_
     save_adapted(model, tmp_path, label_names=("a", "b", "c"))
     loaded, _ = load_adapted(backbone, tmp_path)
     with torch.no_grad():
-        assert torch.equal(loaded(inputs), logits)
+        assert torch.equal(Cohort([loaded]).logits(batch), logits)
 
     if model.insertion.shares_pass:
-        together = [model, far(other, backbone, seed=1)]
+        together = [model, moved(AdaptedModel(backbone, other, 3, seed=1), seed=1)]
         if (method, family) in UNSHARED:
             with pytest.raises(ValueError, match="does not hold 2 models' batches"):
                 Cohort(together).logits(batch)
         else:
-            check_together(together, batch)
-    with torch.no_grad():
-        assert torch.equal(backbone.encode(inputs), frozen)
+            check_together(together, batch, logits, plain)
     assert structure(backbone) == found
     guards.check_frozen(backbone)
 
 
-def check_together(models: list[AdaptedModel], batch: Batch) -> None:
-    """What a cohort computes is what each computes alone."""
-    logits = Cohort(models).logits(batch)
-    loss_of(logits).backward()
-    for model, own in zip(models, logits, strict=True):
-        shared = gradients(model)
-        alone = model(batch.inputs)
-        torch.testing.assert_close(own, alone, rtol=1e-4, atol=1e-5)
-        loss_of(alone).backward()
-        size = max(float(gradient.norm()) for gradient in gradients_of(model))
-        for a, b in zip(shared, gradients(model), strict=True):
+def check_together(models: list[AdaptedModel], batch: Batch, *first: Any) -> None:
+    """What a cohort of two computes is what each computes alone, as the first one has: logits and gradients."""
+    together = Cohort(models).logits(batch)
+    loss_of(together).backward()
+    shared = [gradients(model) for model in models]
+    second = Cohort(models[1:]).logits(batch)
+    loss_of(second).backward()
+    for logits, found, (alone, expected) in zip(together, shared, (first, (second, gradients(models[1]))), strict=True):
+        torch.testing.assert_close(logits, alone[0], rtol=1e-4, atol=1e-5)
+        size = max(float(gradient.norm()) for gradient in expected)
+        for a, b in zip(found, expected, strict=True):
             # Next to the largest: those of keys' biases are 0 but for rounding.
             assert float((a - b).norm()) <= 1e-4 * float(b.norm()) + 1e-6 * size
-
-
-def gradients_of(model: AdaptedModel) -> list[Tensor]:
-    return [p.grad for p in model.parameters() if p.grad is not None]
