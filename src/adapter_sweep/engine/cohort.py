@@ -10,7 +10,7 @@ Shapes: K members, B batch, T tokens, D hidden, M width, C classes.
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -210,8 +210,13 @@ class _Joint(nn.Module):
     def __init__(self, frozen: nn.Module, own: Sequence[nn.Module | None], rows: int, *, in_layer: bool) -> None:
         super().__init__()
         self._rows, self._in_layer = rows, in_layer
-        # In a tuple: registering them would walk every parameter at every step.
+        # In tuples: registering them would walk every parameter at every step.
+        self._frozen = (frozen,)
         self._modules_in_turn = tuple(frozen if module is None else module for module in own)
 
     def forward(self, x: Tensor) -> Tensor:
         return _each(self._modules_in_turn, self._rows, self._in_layer, x)
+
+    def __getattr__(self, name: str) -> Any:
+        # What is read of a module instead of called is the model's own (T5 asks for its weight's precision).
+        return getattr(self.__dict__["_frozen"][0], name)

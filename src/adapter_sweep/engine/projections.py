@@ -1,7 +1,7 @@
 """The projections inside a transformer layer: which read the hidden states, and which of them make queries and values.
 
-Found by structure: a layer's projections stand in the order attention's in, attention's out, feed-forward's in,
-feed-forward's out, in every family whose sites are found.
+Found by structure: those inside a layer's attention are the attention's, all others the feed-forward block's. The order
+in which a layer declares them says nothing (Phi-3 declares attention's out before its in).
 """
 
 import re
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from adapter_sweep.engine.sites import Layer, Site
+from adapter_sweep.engine.sites import Layer, Site, sublayer_of
 from adapter_sweep.errors import UserInputError
 
 __all__ = ["Projections", "chosen_projections", "features", "projections_of"]
@@ -28,7 +28,8 @@ class Projections:
 
     Attributes:
         every: all of them, in the model's order.
-        entries: site -> those that read what its sub-layer is given, in the model's order; at least one.
+        entries: site -> those of its sub-layer that read something as wide as the hidden states, in the model's order;
+            at least one. The first of them reads what the sub-layer is given, before it reads anything else.
         exits: site -> the one whose output the site takes.
     """
 
@@ -74,18 +75,15 @@ def projections_of(model: nn.Module, layer: Layer, hidden_size: int) -> Projecti
     Raises:
         UserInputError: none reads what one of the sub-layers is given.
     """
-    modules = {f"{layer.name}.{path}": module for path, module in model.get_submodule(layer.name).named_modules()}
-    every = [name for name, module in modules.items() if isinstance(module, nn.Linear | Conv1D)]
-    ends = sorted(layer.sites.items(), key=lambda site: every.index(site[1]))
+    inside = model.get_submodule(layer.name).named_modules()
+    modules = {path: module for path, module in inside if isinstance(module, nn.Linear | Conv1D)}
     entries: dict[Site, tuple[str, ...]] = {}
-    start = 0
-    for site, last in ends:
-        within = every[start : every.index(last)]
-        entries[site] = tuple(name for name in within if features(modules[name])[0] == hidden_size)
-        start = every.index(last) + 1
+    for site, exit_ in layer.sites.items():
+        own = {f"{layer.name}.{path}": module for path, module in modules.items() if sublayer_of(path) == site}
+        entries[site] = tuple(n for n, m in own.items() if n != exit_ and features(m)[0] == hidden_size)
         if not entries[site]:
-            raise UserInputError(f"backbone: no projection before {last} reads the {hidden_size} hidden states")
-    return Projections(tuple(every), entries, dict(layer.sites))
+            raise UserInputError(f"backbone: no projection before {exit_} reads the {hidden_size} hidden states")
+    return Projections(tuple(f"{layer.name}.{path}" for path in modules), entries, dict(layer.sites))
 
 
 def chosen_projections(projections: Projections, targets: Sequence[str]) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ __all__ = [
     "find_layout",
     "layers_of",
     "sites_of",
+    "sublayer_of",
 ]
 
 Site = Literal["post_attention", "post_ffn"]
@@ -144,6 +145,11 @@ def sites_of(layout: Layout, placement: str, layers: Layers = "all") -> Iterator
             yield layer, site, layer.sites[site]
 
 
+def sublayer_of(path: str) -> Site:
+    """The site of the sub-layer that a module belongs to, by its name in its layer."""
+    return "post_attention" if _ATTENTION.search(path) else "post_ffn"
+
+
 def _layers_with_sites(model: nn.Module, hidden_size: int) -> dict[str, dict[Site, str]]:
     """Layer's name -> its sites: the innermost members of module lists that have both.
 
@@ -185,7 +191,7 @@ def _find_sites(layer: nn.Module, name: str, hidden_size: int) -> dict[Site, str
     found: dict[Site, str] = {}
     for path, module in layer.named_modules():
         if _output_features(module) == hidden_size:
-            found["post_attention" if _ATTENTION.search(path) else "post_ffn"] = f"{name}.{path}"
+            found[sublayer_of(path)] = f"{name}.{path}"
     return {site: found[site] for site in SITES if site in found}
 
 

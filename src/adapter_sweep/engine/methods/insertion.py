@@ -46,17 +46,18 @@ class Insertion:
 def inserted(model: nn.Module, insertion: Insertion) -> Iterator[None]:
     """While open, the model computes with the insertion; afterwards, or after an error, it is as it was."""
     with ExitStack() as stack:
+        for name, replacement in insertion.replaced.items():
+            path, _, child = name.rpartition(".")
+            parent = model.get_submodule(path)
+            stack.callback(setattr, parent, child, parent.get_submodule(child))
+            setattr(parent, child, replacement)
+        # Now, so that they are on what was put in place: it sees the whole batch, and the model's own module may not.
         for name, adapter in insertion.after.items():
             stack.callback(model.get_submodule(name).register_forward_hook(_after(adapter)).remove)
         for (first, last), joined in insertion.beside.items():
             given: list[Tensor] = []
             stack.callback(model.get_submodule(first).register_forward_pre_hook(_note(given)).remove)
             stack.callback(model.get_submodule(last).register_forward_hook(_beside(joined, given)).remove)
-        for name, replacement in insertion.replaced.items():
-            path, _, child = name.rpartition(".")
-            parent = model.get_submodule(path)
-            stack.callback(setattr, parent, child, parent.get_submodule(child))
-            setattr(parent, child, replacement)
         for name, tensor in (insertion.weights() if insertion.weights else {}).items():
             path, _, own = name.rpartition(".")
             # Not by `setattr`, which takes nothing but parameters: a master weight's cast is a tensor with a history.
@@ -81,7 +82,8 @@ def _after(adapter: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, object, 
 
 def _note(given: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
     def note(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        given[:] = [args[0]]
+        if not given:  # DeBERTa's projections read its relative positions too, after what the sub-layer is given
+            given.append(args[0])
 
     return note
 

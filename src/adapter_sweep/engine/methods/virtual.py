@@ -9,6 +9,7 @@ Shapes: B batch, T tokens, P virtual tokens, D hidden.
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -134,16 +135,30 @@ class PrefixSpec:
             def forward(*, input_ids: Tensor, attention_mask: Tensor, **inputs: Any) -> Any:
                 index = torch.arange(self.length, device=input_ids.device)
                 virtual = prefix(index).to(dtype).view(self.length, 2 * layers, heads, size).permute(1, 2, 0, 3)
-                cache = DynamicCache(config=config)
+                cache = _Prefix(config=config)
                 for layer in range(layers):
                     keys, values = (t.expand(len(input_ids), -1, -1, -1) for t in virtual[2 * layer : 2 * layer + 2])
-                    cache.update(keys, values, layer)
+                    cache.put(keys, values, layer)
                 mask = _before(attention_mask, self.length, 1)
                 return own(input_ids=input_ids, attention_mask=mask, past_key_values=cache, **inputs)
 
             return forward
 
         return make
+
+
+class _Prefix(DynamicCache):
+    """Keys and values that are read and never added to: a checkpointed layer computes more than once."""
+
+    def put(self, keys: Tensor, values: Tensor, layer_idx: int) -> None:
+        super().update(keys, values, layer_idx)
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        # What it keeps of them is the copy's: the tensors themselves are put together, not written into.
+        joined: tuple[Tensor, Tensor] = copy(self.layers[layer_idx]).update(key_states, value_states, *args, **kwargs)
+        return joined
 
 
 def _before(tensor: Tensor, length: int, value: int) -> Tensor:
