@@ -88,8 +88,10 @@ class PromptSpec:
 class PrefixSpec:
     """Trained keys and values before the text's own, in every layer; without the paper's reparametrisation.
 
+    A layer that reads a sliding window reads them from the tokens they are near enough to, as it does real ones.
+
     Attributes:
-        length: how many, P.
+        length: how many, P; fewer than the tokens of a sliding window.
     """
 
     near_identity: ClassVar[bool] = False
@@ -98,14 +100,14 @@ class PrefixSpec:
 
     def count(self, model: nn.Module, layout: Layout) -> Trained:
         """See `Method`: P times keys and values of every layer."""
-        _check_takes(model, "prefix", "past_key_values")
+        self._check(model)
         layers, heads, size = _cached(model)
         return Trained(self.length * layers * 2 * heads * size)
 
     def build(self, backbone: Backbone, generator: torch.Generator) -> Parts:
         """See `Method`."""
         model = backbone.model
-        _check_takes(model, "prefix", "past_key_values")
+        self._check(model)
         layers, heads, size = _cached(model)
         library = peft("prefix")
         config = library.PrefixTuningConfig(
@@ -125,6 +127,18 @@ class PrefixSpec:
     def lowest_layer(self, backbone: Backbone) -> int | None:
         """See `Method`."""
         return -1
+
+    def _check(self, model: nn.Module) -> None:
+        _check_takes(model, "prefix", "past_key_values")
+        config: Any = model.config
+        windows = [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=config).layers]
+        window = min((window for window in windows if window), default=None)
+        # Keys further back would be trained, counted, and read by no token.
+        if window is not None and self.length >= window:
+            raise UserInputError(
+                f"method.length={self.length}: layers of {type(model).__name__} read a window of {window} tokens; "
+                f"allowed: 1 to {window - 1}"
+            )
 
     def _forward(self, backbone: Backbone, prefix: nn.Module) -> Any:
         layers, heads, size = _cached(backbone.model)
