@@ -86,7 +86,7 @@ def test_config_prints_what_composes_again(cli: Cli) -> None:
     values = yaml.safe_load(done.stdout)
     assert values["method"] == {
         **{"kind": "bottleneck", "width": 8, "placement": "both", "activation": "gelu", "init_std": 0.01},
-        **{"layer_norms": "adapted_layers", "layers": "all"},
+        **{"layer_norms": "adapted_layers", "layers": "all", "scaling": 1.0, "shared": False},
     }
     assert values["task"]["name"] == "tweets"
     assert values["search_space"].keys() == {"method.placement", "train.lr"}
