@@ -125,9 +125,9 @@ def row_numbers(metric: str, prediction: Any, label: Any) -> tuple[float, ...]:
     if formula is not Formula.MEAN:
         return float(prediction), float(label)
     if metric == "answer_f1":
-        return (max((answer_f1(prediction, each) for each in label), default=0.0),)
+        return (max((answer_f1(prediction, each) for each in _accepted(label)), default=0.0),)
     if metric == "exact_match":
-        return (float(any(exact_match(prediction, each) for each in label)),)
+        return (float(any(exact_match(prediction, each) for each in _accepted(label))),)
     return (float(_hashable(prediction) == _hashable(label)),)
 
 
@@ -149,6 +149,11 @@ def answer_f1(answer: str, accepted: str) -> float:
         return float(found == true)
     shared = (Counter(found) & Counter(true)).total()
     return 2 * shared / (len(found) + len(true))
+
+
+def _accepted(answers: Sequence[str]) -> Sequence[str]:
+    """Without answers like `the` and `-`, of which no word is left, unless all are: as SQuAD 2.0's script has it."""
+    return [each for each in answers if _words(each)] or answers
 
 
 @functools.lru_cache(maxsize=2**16)  # accepted answers meet the predictions of every run

@@ -17,6 +17,7 @@ from adapter_sweep.scores import TaskType
 __all__ = ["assemble"]
 
 _log = logging.getLogger(__name__)
+_TOO_MUCH = 0.15  # of the rows in one carved split
 _NAMED = {"classification": ("class", "classes"), "multi_label": ("label", "labels"), "tokens": ("type", "types")}
 
 
@@ -35,7 +36,8 @@ def assemble(
     """Put a task together.
 
     Held-out rows that are given stay as they are; those that are None are carved from the train rows, a tenth
-    each, every class in every split. Rows of one group stay in one split, and so do questions on one context.
+    each, every class in every split, and so more than a tenth, with a warning, where many classes have few rows.
+    Rows of one group stay in one split, and so do questions on one context.
     Duplicates go from train (of two equal inputs the first stays), and so do train rows that are held out; where
     validation and test share an input, test keeps it. Each removal is logged as a warning with its count, and so are
     contexts that given splits share, and a split that lacks a language.
@@ -61,7 +63,18 @@ def assemble(
         names = tuple(label_names or sort_label_names({label for row in rows for label in labels_in(row)}))
     carved = [part for part, given in (("validation", validation), ("test", test)) if given is None]
     _check(name, type, rows, {"validation": validation, "test": test}, carved, max_train_examples)
+    whole = len(rows)
     parts, rows = carve(rows, carved, type, split_seed)
+    if type == "classification":
+        for part, taken in parts.items():
+            if len(taken) > _TOO_MUCH * whole:
+                _log.warning(
+                    "%s: %s takes %d of %d rows: it has a row of every class, and many classes have few rows",
+                    name,
+                    part,
+                    len(taken),
+                    whole,
+                )
     if max_train_examples is not None:
         rows = subset(rows, max_train_examples, type, split_seed)
     held_out = {"validation": parts.get("validation", validation or ()), "test": parts.get("test", test or ())}
