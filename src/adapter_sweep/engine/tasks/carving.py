@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import islice
 
+from adapter_sweep.engine.tasks.questions import context_key
 from adapter_sweep.engine.tasks.rows import Row
 from adapter_sweep.scores import TaskType
 
@@ -100,11 +101,11 @@ def _tenths(sizes: Sequence[int], rows: int, parts: int) -> list[list[int]]:
 
 
 def _context_places(rows: Sequence[Row], parts: Sequence[str], seed: int) -> list[str]:
-    sizes = Counter(row.pair for row in rows)
+    sizes = Counter(map(context_key, rows))
     contexts = list(sizes)
     random.Random(seed).shuffle(contexts)
     share = max(1, round(_HELD_OUT_SHARE * len(rows)))
-    where: dict[str | None, str] = {}
+    where: dict[str, str] = {}
     for number, part in enumerate(parts):
         left = len(parts) - number  # a context each for the parts that follow, and for train
         taken = 0
@@ -112,7 +113,7 @@ def _context_places(rows: Sequence[Row], parts: Sequence[str], seed: int) -> lis
             context = contexts.pop()
             where[context] = part
             taken += sizes[context]
-    return [where.get(row.pair, "train") for row in rows]
+    return [where.get(context_key(row), "train") for row in rows]
 
 
 def _group_places(rows: Sequence[Row], parts: Sequence[str], seed: int) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from adapter_sweep.engine.tasks.carving import carve, subset
 from adapter_sweep.engine.tasks.data import Split, TaskData
+from adapter_sweep.engine.tasks.questions import context_key, merge_answers
 from adapter_sweep.engine.tasks.rows import Row, drop_duplicates, labels_in, sort_label_names
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.scores import TaskType
@@ -40,7 +41,9 @@ def assemble(
     Rows of one group stay in one split, and so do questions on one context.
     Duplicates go from train (of two equal inputs the first stays), and so do train rows that are held out; where
     validation and test share an input, test keeps it. Each removal is logged as a warning with its count, and so are
-    contexts that given splits share, and a split that lacks a language.
+    contexts that given splits share, and a split that lacks a language. Of `spans` contexts are the same whatever
+    their white space, and rows with the same question and context are one with all of their answers, in given splits
+    too, with a warning.
 
     Args:
         label_names: the classes by index; by default the labels that occur, sorted.
@@ -51,13 +54,17 @@ def assemble(
         UserInputError: too few rows or classes, or a held-out label that train never has; all problems at
             once.
     """
+    if type == "spans":
+        train = merge_answers(train, f"{name}, train")
+        validation = None if validation is None else merge_answers(validation, f"{name}, validation")
+        test = None if test is None else merge_answers(test, f"{name}, test")
     rows = drop_duplicates(train, name)
     if test is not None:
-        rows = _without(rows, test, f"{name}: removed %d train rows that are in test")
+        rows = _without(type, rows, test, f"{name}: removed %d train rows that are in test")
         if validation is not None:
-            validation = _without(validation, test, f"{name}: removed %d validation rows that are in test")
+            validation = _without(type, validation, test, f"{name}: removed %d validation rows that are in test")
     if validation is not None:
-        rows = _without(rows, validation, f"{name}: removed %d train rows that are in validation")
+        rows = _without(type, rows, validation, f"{name}: removed %d train rows that are in validation")
     names: tuple[str, ...] = ()
     if type in _NAMED:
         names = tuple(label_names or sort_label_names({label for row in rows for label in labels_in(row)}))
@@ -90,9 +97,13 @@ def assemble(
     )
 
 
-def _without(rows: Sequence[Row], held_out: Sequence[Row], message: str) -> list[Row]:
-    taken = {(row.text, row.pair) for row in held_out}
-    kept = [row for row in rows if (row.text, row.pair) not in taken]
+def _input(row: Row, type: TaskType) -> tuple[str, str | None]:
+    return row.text, context_key(row) if type == "spans" else row.pair
+
+
+def _without(type: TaskType, rows: Sequence[Row], held_out: Sequence[Row], message: str) -> list[Row]:
+    taken = {_input(row, type) for row in held_out}
+    kept = [row for row in rows if _input(row, type) not in taken]
     if len(kept) < len(rows):
         _log.warning(message, len(rows) - len(kept))
     return kept
@@ -145,7 +156,7 @@ def _too_few(
         return (
             [f"{name}: each class needs at least {needed} distinct train rows{because}; {_first(few)}"] if few else []
         )
-    units = {row.pair for row in train} if type == "spans" else train
+    units = {context_key(row) for row in train} if type == "spans" else train
     if len(units) < needed:
         what = "contexts" if type == "spans" else "distinct train rows"
         return [f"{name}: there are {len(units)} {what}; a task needs at least {needed}{because}"]
@@ -159,7 +170,7 @@ def _warn(name: str, type: TaskType, train: Sequence[Row], held_out: Mapping[str
         if lacking := set(languages) - {row.language for row in rows}:
             _log.warning("%s: the %s split has no rows in %s", name, part, ", ".join(sorted(lacking)))
         if type == "spans" and part != "train":
-            shared = {row.pair for row in rows} & {row.pair for row in train}
+            shared = set(map(context_key, rows)) & set(map(context_key, train))
             if shared:
                 _log.warning("%s: %d contexts of %s are in train too, with other questions", name, len(shared), part)
 
