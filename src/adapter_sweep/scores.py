@@ -29,6 +29,7 @@ __all__ = [
     "TaskType",
     "answer_f1",
     "exact_match",
+    "is_language",
     "metric_and_language",
     "row_numbers",
 ]
@@ -96,6 +97,11 @@ TASK_METRICS: Mapping[TaskType, tuple[str, ...]] = {
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
 
 
+def is_language(name: str) -> bool:
+    """Whether a language may be called so: a code of two or three letters, with parts that say more: `zh-Hant`."""
+    return _LANGUAGE.fullmatch(name) is not None
+
+
 def metric_and_language(name: str) -> tuple[str, str] | None:
     """The metric that a recorded name is of, and the language it is for: `("entity_f1", "de")` of `entity_f1_de`.
 
@@ -105,7 +111,7 @@ def metric_and_language(name: str) -> tuple[str, str] | None:
         return name, ""
     for metric in sorted(METRICS, key=len, reverse=True):
         language = name.removeprefix(f"{metric}_")
-        if language != name and _LANGUAGE.fullmatch(language):
+        if language != name and is_language(language):
             return metric, language
     return None
 

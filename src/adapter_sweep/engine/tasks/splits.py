@@ -13,7 +13,7 @@ from adapter_sweep.engine.tasks.data import Split, TaskData
 from adapter_sweep.engine.tasks.questions import context_key, merge_answers
 from adapter_sweep.engine.tasks.rows import Row, drop_duplicates, labels_in, sort_label_names
 from adapter_sweep.errors import UserInputError
-from adapter_sweep.scores import TaskType
+from adapter_sweep.scores import TaskType, is_language
 
 __all__ = ["assemble"]
 
@@ -51,8 +51,8 @@ def assemble(
             larger one.
 
     Raises:
-        UserInputError: too few rows or classes, or a held-out label that train never has; all problems at
-            once.
+        UserInputError: too few rows or classes, a held-out label that train never has, a language that is no code, or a
+            held-out split with nothing to find; all problems at once.
     """
     if type == "spans":
         train = merge_answers(train, f"{name}, train")
@@ -69,7 +69,7 @@ def assemble(
     if type in _NAMED:
         names = tuple(label_names or sort_label_names({label for row in rows for label in labels_in(row)}))
     carved = [part for part, given in (("validation", validation), ("test", test)) if given is None]
-    _check(name, type, rows, {"validation": validation, "test": test}, carved, max_train_examples)
+    _check(name, type, rows, {"validation": validation, "test": test}, carved, label_names, max_train_examples)
     whole = len(rows)
     parts, rows = carve(rows, carved, type, split_seed)
     if type == "classification":
@@ -85,6 +85,8 @@ def assemble(
     if max_train_examples is not None:
         rows = subset(rows, max_train_examples, type, split_seed)
     held_out = {"validation": parts.get("validation", validation or ()), "test": parts.get("test", test or ())}
+    if problems := _pointless(name, type, rows, held_out, carved, whole):
+        raise UserInputError(*problems)
     _warn(name, type, rows, held_out)
     return TaskData(
         name=name,
@@ -115,17 +117,23 @@ def _check(
     train: Sequence[Row],
     given: dict[str, Sequence[Row] | None],
     carved: Sequence[str],
+    label_names: Sequence[str] | None,
     max_train_examples: int | None,
 ) -> None:
     counts = Counter(label for row in train for label in labels_in(row))
     problems = []
-    least = 1 if type == "tokens" else 2
+    least = 2 if type == "classification" else 1
     if type in _NAMED and len(counts) < least:
         found = (
             f"there is only {next(iter(counts))!r}" if counts else "there are none" if train else "there are no rows"
         )
-        wanted = "one entity type" if type == "tokens" else f"two {_NAMED[type][1]}"
+        wanted = {"tokens": "one entity type", "multi_label": "one label"}.get(type, "two classes")
         problems.append(f"{name}: a task needs at least {wanted} in its train rows; {found}")
+    if type == "multi_label" and len(counts) == 1 and all(row.label for row in train):
+        problems.append(f"{name}: a task with one label needs train rows without it; all have {next(iter(counts))!r}")
+    if label_names is not None and (beyond := sort_label_names(counts.keys() - set(label_names))):
+        problems.append(f"{name}: train has labels that are none of its class names: {_first(list(map(repr, beyond)))}")
+    problems += _unspoken(name, [train, *(rows for rows in given.values() if rows is not None)])
     problems += _too_few(name, type, train, counts, carved)
     for part, rows in given.items():
         if rows is None:
@@ -161,6 +169,48 @@ def _too_few(
         what = "contexts" if type == "spans" else "distinct train rows"
         return [f"{name}: there are {len(units)} {what}; a task needs at least {needed}{because}"]
     return []
+
+
+def _unspoken(name: str, splits: Sequence[Sequence[Row]]) -> list[str]:
+    """Whether a score could be told by each language's name."""
+    languages = {row.language for rows in splits for row in rows if row.language is not None}
+    wrong = sorted(language for language in languages if not is_language(language))
+    return [
+        f"{name}: language {language!r}: give a code, two or three letters and what follows after - or _, "
+        "like de, pt_BR or zh-Hant"
+        for language in wrong
+    ]
+
+
+def _pointless(
+    name: str,
+    type: TaskType,
+    train: Sequence[Row],
+    held_out: Mapping[str, Sequence[Row]],
+    carved: Sequence[str],
+    whole: int,
+) -> list[str]:
+    """Held-out splits on which no score of the type says anything, where train would be well.
+
+    Args:
+        whole: the train rows before some were carved.
+    """
+    problems = []
+    for part, rows in held_out.items():
+        missing = ""
+        if type == "regression" and len({row.label for row in rows}) < 2 <= len({row.label for row in train}):
+            labels = f"all labels are {rows[0].label:g}" if len(rows) > 1 else "that is too few"
+            missing = f"{labels}, and a correlation needs labels that differ"
+        if type in ("tokens", "multi_label") and not any(row.label for row in rows):
+            missing = f"none has {'an entity' if type == 'tokens' else 'a label'}, so there is nothing to find"
+        if missing:
+            count = f"{len(rows)} row{'s' if len(rows) != 1 else ''}"
+            how, helps = f"{count}, as given", f"rows that have some in {part}"
+            if part in carved:
+                how = f"{count}, cut from {whole} train rows"
+                helps = f"more rows, another split_seed, or rows of your own for {part}"
+            problems.append(f"{name}: the {part} split ({how}): {missing}; give {helps}")
+    return problems
 
 
 def _warn(name: str, type: TaskType, train: Sequence[Row], held_out: Mapping[str, Sequence[Row]]) -> None:
