@@ -155,6 +155,13 @@ def test_a_pair_is_a_duplicate_only_as_a_whole(caplog: pytest.LogCaptureFixture)
     assert caplog.messages == ["t: removed 1 duplicates, 1 of them with another label"]
 
 
+def test_pairs_that_share_a_text_with_train_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    train = [Row(f"t{i}", f"p{i}", "ab"[i % 2]) for i in range(20)]
+    test = [Row("t0", "new", "a"), Row("p1", "new", "b"), Row("alone", "too", "a")]
+    assemble("t", "s", train=train, validation=test[2:], test=test[:2])
+    assert caplog.messages == ["t: 2 of 2 pairs of test have a text that is in train too, in another pair"]
+
+
 def test_what_is_held_out_leaves_train_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         train = rows(20)

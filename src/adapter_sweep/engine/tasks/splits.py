@@ -41,7 +41,8 @@ def assemble(
     Rows of one group stay in one split, and so do questions on one context.
     Duplicates go from train (of two equal inputs the first stays), and so do train rows that are held out; where
     validation and test share an input, test keeps it. Each removal is logged as a warning with its count, and so are
-    contexts that given splits share, and a split that lacks a language. Of `spans` contexts are the same whatever
+    contexts that given splits share, pairs that share one text with a train pair (only whole pairs are kept apart), and
+    a split that lacks a language. Of `spans` contexts are the same whatever
     their white space, and rows with the same question and context are one with all of their answers, in given splits
     too, with a warning.
 
@@ -215,6 +216,7 @@ def _pointless(
 
 def _warn(name: str, type: TaskType, train: Sequence[Row], held_out: Mapping[str, Sequence[Row]]) -> None:
     splits = {"train": train, **held_out}
+    trained = {text for row in train for text in (row.text, row.pair)}
     languages = sorted({row.language for rows in splits.values() for row in rows if row.language is not None})
     for part, rows in splits.items():
         if lacking := set(languages) - {row.language for row in rows}:
@@ -223,6 +225,16 @@ def _warn(name: str, type: TaskType, train: Sequence[Row], held_out: Mapping[str
             shared = set(map(context_key, rows)) & set(map(context_key, train))
             if shared:
                 _log.warning("%s: %d contexts of %s are in train too, with other questions", name, len(shared), part)
+        elif part != "train" and rows and rows[0].pair is not None:
+            again = sum(row.text in trained or row.pair in trained for row in rows)
+            if again:
+                _log.warning(
+                    "%s: %d of %d pairs of %s have a text that is in train too, in another pair",
+                    name,
+                    again,
+                    len(rows),
+                    part,
+                )
 
 
 def _first(items: Sequence[str], count: int = 5) -> str:
