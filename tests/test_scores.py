@@ -36,6 +36,13 @@ def test_the_best_of_the_accepted_answers_counts() -> None:
     assert row_numbers("answer_f1", "Broncos", []) == (0.0,)
 
 
+@pytest.mark.parametrize("metric", ["answer_f1", "exact_match"])
+def test_an_accepted_answer_without_a_word_counts_only_alone(metric: str) -> None:
+    assert row_numbers(metric, "", ["the", "The Who"]) == (0.0,)
+    assert row_numbers(metric, "who", ["the", "The Who"]) == (1.0,)
+    assert row_numbers(metric, "", ["the", "-"]) == row_numbers(metric, "", [""]) == (1.0,)
+
+
 @pytest.mark.parametrize(
     ("found", "true", "numbers"),
     [

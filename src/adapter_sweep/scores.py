@@ -29,6 +29,7 @@ __all__ = [
     "TaskType",
     "answer_f1",
     "exact_match",
+    "is_language",
     "metric_and_language",
     "row_numbers",
 ]
@@ -96,6 +97,11 @@ TASK_METRICS: Mapping[TaskType, tuple[str, ...]] = {
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
 
 
+def is_language(name: str) -> bool:
+    """Whether a language may be called so: a code of two or three letters, with parts that say more: `zh-Hant`."""
+    return _LANGUAGE.fullmatch(name) is not None
+
+
 def metric_and_language(name: str) -> tuple[str, str] | None:
     """The metric that a recorded name is of, and the language it is for: `("entity_f1", "de")` of `entity_f1_de`.
 
@@ -105,7 +111,7 @@ def metric_and_language(name: str) -> tuple[str, str] | None:
         return name, ""
     for metric in sorted(METRICS, key=len, reverse=True):
         language = name.removeprefix(f"{metric}_")
-        if language != name and _LANGUAGE.fullmatch(language):
+        if language != name and is_language(language):
             return metric, language
     return None
 
@@ -125,9 +131,9 @@ def row_numbers(metric: str, prediction: Any, label: Any) -> tuple[float, ...]:
     if formula is not Formula.MEAN:
         return float(prediction), float(label)
     if metric == "answer_f1":
-        return (max((answer_f1(prediction, each) for each in label), default=0.0),)
+        return (max((answer_f1(prediction, each) for each in _accepted(label)), default=0.0),)
     if metric == "exact_match":
-        return (float(any(exact_match(prediction, each) for each in label)),)
+        return (float(any(exact_match(prediction, each) for each in _accepted(label))),)
     return (float(_hashable(prediction) == _hashable(label)),)
 
 
@@ -149,6 +155,11 @@ def answer_f1(answer: str, accepted: str) -> float:
         return float(found == true)
     shared = (Counter(found) & Counter(true)).total()
     return 2 * shared / (len(found) + len(true))
+
+
+def _accepted(answers: Sequence[str]) -> Sequence[str]:
+    """Without answers like `the` and `-`, of which no word is left, unless all are: as SQuAD 2.0's script has it."""
+    return [each for each in answers if _words(each)] or answers
 
 
 @functools.lru_cache(maxsize=2**16)  # accepted answers meet the predictions of every run

@@ -32,6 +32,9 @@ def test_labels_are_found_each_for_itself() -> None:
     true = [tuple(label for label in range(3) if row[label] > 3) for row in evaluated.tolist()]
     assert sum(a == b for a, b in zip(found, true, strict=True)) > 50
     assert label_predictions(train[:3], evaluated, [(1,), (1,), (1,)], 2) == ((1,),) * 60
+    of_one = label_predictions(train, evaluated, [own if own == (0,) else () for own in holds], 1)
+    assert set(of_one) == {(), (0,)}
+    assert label_predictions(train[:3], evaluated, [(0,), (0,), (0,)], 1) == ((0,),) * 60
 
 
 def test_numbers_are_those_of_one_of_the_ridges() -> None:

@@ -93,10 +93,12 @@ def label_predictions(
 
     rows = _evenly(len(labels))
     holds = MultiLabelBinarizer(classes=range(outputs)).fit_transform([labels[row] for row in rows])
+    if outputs == 1:  # scikit-learn takes a single column for two classes; twice the same has the same F1
+        holds = holds.repeat(2, axis=1)
     probe = OneVsRestClassifier(LogisticRegression(max_iter=2000))
     with warnings.catch_warnings(action="ignore"):  # of labels that are the same for all rows
         fitted = _tuned(probe, "estimator__C", _PENALTIES, "f1_micro", train[rows], holds)
-    return tuple(tuple(row.nonzero()[0].tolist()) for row in fitted.predict(_numbers(evaluated)))
+    return tuple(tuple(row[:outputs].nonzero()[0].tolist()) for row in fitted.predict(_numbers(evaluated)))
 
 
 def ridge_predictions(train: Tensor, evaluated: Tensor, labels: Sequence[float]) -> tuple[float, ...]:

@@ -172,3 +172,47 @@ def test_numbers_that_are_all_minus_one_are_no_labels(folder: Path, caplog: pyte
     task = load_hub(str(home), Layout("regression", ("sentence",), ("score",)), validation_split=None)
     assert sizes(task) == (32, 4, 4)
     assert "has no labels (all are -1); test is carved from train" in caplog.text
+
+
+def named(home: Path, config: str, names: list[str], labels: list[int]) -> None:
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)})
+    rows = {"text": [f"{config} {n}" for n in range(30)], "label": [labels[n % len(labels)] for n in range(30)]}
+    (home / config).mkdir(parents=True)
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(home / config / "train.parquet")
+    configs = sorted(each.name for each in home.iterdir() if each.is_dir())
+    card = "".join(f"- config_name: {each}\n  data_files: {each}/train.parquet\n" for each in configs)
+    (home / "README.md").write_text(f"---\nconfigs:\n{card}---\n")
+
+
+def load_named(home: Path) -> TaskData:
+    configs = sorted(each.name for each in home.iterdir() if each.is_dir())
+    layout = Layout("classification", ("text",), ("label",))
+    return load_hub(str(home), layout, config=configs, validation_split=None, test_split=None)
+
+
+def test_class_names_are_cleaned_as_labels_are_and_joined_over_configs(tmp_path: Path) -> None:
+    named(tmp_path / "set", "de", ["pos", "neg ", "1.0"], [0, 1, 2])
+    named(tmp_path / "set", "fr", ["neg", "unsure"], [0, 1])
+    assert load_named(tmp_path / "set").label_names == ("pos", "neg", "1", "unsure")
+
+
+def test_class_names_that_cannot_be(tmp_path: Path) -> None:
+    named(tmp_path / "a", "de", ["1", "1.0"], [0, 1])
+    named(tmp_path / "b", "de", ["x", " "], [0, 1])
+    for home, why in ((tmp_path / "a", "two are the same"), (tmp_path / "b", "one is empty")):
+        with pytest.raises(UserInputError, match=f"split 'train': class names of column 'label': {why}"):
+            load_named(home)
+
+
+def test_an_index_without_a_name_is_refused(tmp_path: Path) -> None:
+    home = tmp_path / "set"
+    home.mkdir()
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.List(datasets.ClassLabel(names=["x", "y"]))}
+    )
+    rows = [{"text": f"t{n}", "label": [n % 2]} for n in range(30)]
+    table = datasets.Dataset.from_list([*rows, {"text": "u", "label": [-1]}], features=features)
+    table.to_parquet(home / "train.parquet")
+    layout = Layout("multi_label", ("text",), ("label",))
+    with pytest.raises(UserInputError, match=r"none of its class names: '-1 \(an index without a name\)'"):
+        load_hub(str(home), layout, validation_split=None, test_split=None)

@@ -6,6 +6,7 @@ import pytest
 from task_files import json_lines, problems, sizes, write
 
 from adapter_sweep.engine.tasks import Layout, TaskData, load_local
+from adapter_sweep.errors import UserInputError
 
 MULTI = Layout("multi_label", ("text",), ("label",))
 NUMBERS = Layout("regression", ("text",), ("label",))
@@ -74,8 +75,8 @@ def test_every_label_that_can_be_is_in_each_carved_split(tmp_path: Path) -> None
             [["a", None], "b||c"],
             "a.jsonl: one of the labels is empty or no label in lines 1, 2; the first: ['a', None]",
         ),
-        ([["a"]] * 9, "local: a task needs at least two labels in its train rows; there is only 'a'"),
-        ([[]] * 9, "local: a task needs at least two labels in its train rows; there are none"),
+        ([["a"]] * 9, "local: a task with one label needs train rows without it; all have 'a'"),
+        ([[]] * 9, "local: a task needs at least one label in its train rows; there are none"),
         ([["a", "b"]] * 9, "task local: all examples of the train split have the same labels"),
         ([["a"], ["b"]], "local: there are 2 distinct train rows; a task needs at least 3"),
     ],
@@ -125,13 +126,50 @@ def test_every_label_that_is_no_number_is_named(tmp_path: Path) -> None:
 def test_labels_that_are_all_the_same_have_no_correlation(tmp_path: Path) -> None:
     constant = write(tmp_path / "a.csv", "text,label\n" + "".join(f"t{n},3\n" for n in range(20)))
     assert problems(constant, NUMBERS) == (
-        "task local: all 16 labels of the train split are 3",
-        "task local: all 2 labels of the validation split are 3",
-        "task local: all 2 labels of the test split are 3",
+        "task local: the labels of the train split are all 3",
+        "task local: the labels of the validation split are all 3",
+        "task local: the labels of the test split are all 3",
     )
     held = write(tmp_path / "b.csv", "text,label\nu,3\nv,3\n")
     train = numbers(tmp_path / "c.csv")
-    assert problems(train, NUMBERS, test_path=held) == ("task local: all 2 labels of the test split are 3",)
+    assert problems(train, NUMBERS, test_path=held) == (
+        "local: the test split (2 rows, as given): all labels are 3, and a correlation needs labels that differ; "
+        "give rows that have some in test",
+    )
+
+
+def test_a_carved_split_with_nothing_to_find_says_where_it_comes_from(tmp_path: Path) -> None:
+    helps = "give more rows, another split_seed, or rows of your own for"
+    why = "that is too few, and a correlation needs labels that differ"
+    assert problems(numbers(tmp_path / "a.csv", 12), NUMBERS) == (
+        f"local: the validation split (1 row, cut from 12 train rows): {why}; {helps} validation",
+        f"local: the test split (1 row, cut from 12 train rows): {why}; {helps} test",
+    )
+    rows = [{"text": f"t{n}", "label": ["a", "b"] if n < 2 else []} for n in range(40)]
+    assert problems(json_lines(tmp_path / "a.jsonl", rows), MULTI) == tuple(
+        f"local: the {part} split (4 rows, cut from 40 train rows): none has a label, so there is nothing to find; "
+        f"{helps} {part}"
+        for part in ("validation", "test")
+    )
+
+
+def test_one_label_that_holds_or_not_is_a_task(tmp_path: Path) -> None:
+    cells = write(tmp_path / "a.csv", "text,label\n" + "".join(f"t{n},{'toxic' * (n % 2)}\n" for n in range(40)))
+    columns = write(tmp_path / "b.csv", "text,a,b\n" + "".join(f"t{n},{n % 2},0\n" for n in range(40)))
+    task = load_local(cells, MULTI)
+    assert (task.label_names, task.outputs, set(task.test.labels)) == (("toxic",), 1, {(), (0,)})
+    assert load_local(columns, Layout("multi_label", ("text",), ("a", "b"))).label_names == ("a", "b")
+
+
+@pytest.mark.parametrize("name", ["English", "en (US)", "e", "de fr"])
+def test_a_language_that_is_no_code_is_refused(tmp_path: Path, name: str) -> None:
+    files = {"de": side_by_side(tmp_path / "de", 20), name: side_by_side(tmp_path / "other", 20)}
+    with pytest.raises(UserInputError) as caught:
+        load_local(files, LINES)
+    assert caught.value.problems == (
+        f"local: language {name!r}: give a code, two or three letters and what follows after - or _, "
+        "like de, pt_BR or zh-Hant",
+    )
 
 
 # -- what a file may look like

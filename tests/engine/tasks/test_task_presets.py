@@ -113,7 +113,9 @@ THREE = ("de", "en", "fr")
 PRESETS = {
     "cola": _glue("cola", "sentence", None, ("unacceptable", "acceptable")),
     "sst2": _glue("sst2", "sentence", None, ("negative", "positive")),
-    "mrpc": _glue("mrpc", "sentence1", "sentence2", ("not_equivalent", "equivalent")),
+    "mrpc": _glue("mrpc", "sentence1", "sentence2", ("not_equivalent", "equivalent"))._replace(
+        row=lambda split, n: {"idx": n, **_labelled("sentence1", "sentence2")(split, n)}  # its test labels are public
+    ),
     "stsb": _glue("stsb", "sentence1", "sentence2", ()),
     "qqp": _glue("qqp", "question1", "question2", SAME),
     "mnli": _glue("mnli", "premise", "hypothesis", NLI, *MNLI),

@@ -134,6 +134,38 @@ def test_without_any_answer_there_is_nothing_to_learn(tmp_path: Path) -> None:
     assert problems(json_lines(tmp_path / "t.jsonl", rows), SPANS) == ("task local: the train split has no answer",)
 
 
+def test_contexts_that_differ_in_white_space_are_one(caplog: pytest.LogCaptureFixture) -> None:
+    rows = [Row(f"q{n}", f"number  {n // 2}\n" if n % 2 else f"number {n // 2}", ((0, "number"),)) for n in range(60)]
+    task = assemble("t", "s", type="spans", train=rows)
+    contexts = [{context.split()[1] for context in split.text_pairs or ()} for split in (task.train, task.test)]
+    assert (sizes(task), [len(each) for each in contexts]) == ((48, 6, 6), [24, 3])
+    assert not contexts[0] & contexts[1]
+    assert caplog.messages == []
+    given = assemble("t", "s", type="spans", train=rows, test=[rows[0]._replace(pair="number\t0")])
+    assert "q0" not in given.train.texts + given.validation.texts
+    assert caplog.messages == [
+        "t: removed 1 train rows that are in test",
+        "t: 1 contexts of test are in train too, with other questions",
+    ]
+
+
+def test_answers_to_one_question_are_merged_in_every_split(caplog: pytest.LogCaptureFixture) -> None:
+    """Places count in the first row's context, whatever the white space of the others."""
+    context = "a red  fox"
+    rows = [
+        Row("q", context, ((2, "red"),)),
+        Row("q", context, ()),
+        Row("q", "a red fox", ((2, "red fox"), (2, "red"))),
+        Row("other", context, ()),
+    ]
+    more = [Row("q", f"c{n}", ((0, "c"),)) for n in range(9)]
+    task = assemble("t", "s", type="spans", train=more, validation=more[:1], test=rows)
+    assert task.test.labels == (((2, "red"), (2, "red  fox")), ())
+    assert caplog.messages[0] == "t, test: merged the answers of 2 rows into earlier ones with their question"
+    task = assemble("t", "s", type="spans", train=[*rows, *more], validation=more[:1], test=more[1:2])
+    assert task.train.labels[:2] == (((2, "red"), (2, "red  fox")), ())
+
+
 def test_given_splits_that_share_contexts_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     train = json_lines(tmp_path / "a.jsonl", [row("q", f"c{n}", {"text": "c", "answer_start": 0}) for n in range(9)])
     test = json_lines(tmp_path / "b.jsonl", [row("other", "c1", [])])

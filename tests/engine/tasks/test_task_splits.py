@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapter_sweep.engine.tasks.carving import carve
 from adapter_sweep.engine.tasks.data import Split, TaskData
 from adapter_sweep.engine.tasks.rows import Row, drop_duplicates, sort_label_names
 from adapter_sweep.engine.tasks.splits import assemble
@@ -104,6 +105,37 @@ def test_the_smallest_split_that_works() -> None:
     assert sizes(assemble("t", "s", train=rows(6))) == (2, 2, 2)
 
 
+def test_rare_labels_are_held_out_together() -> None:
+    train = [Row(f"t{i}", None, tuple(sorted((f"l{i}", f"l{i + 1}")))) for i in range(100)]
+    assert sizes(assemble("t", "s", type="multi_label", train=train)) == (80, 10, 10)
+
+
+def test_small_strata_of_labels_give_a_tenth_together() -> None:
+    train = [Row(f"t{i}", None, (f"l{i % 200:03}",)) for i in range(700)]
+    task = assemble("t", "s", type="multi_label", train=train)
+    assert sizes(task) == (560, 70, 70)
+    held_out = [set(split.labels) for split in (task.validation, task.test)]
+    assert [len(each) for each in held_out] == [70, 70]  # as many labels as can be, and others in each
+    assert not held_out[0] & held_out[1]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 40), min_size=3, max_size=150), st.integers(0, 2**32))
+def test_a_carved_split_of_labels_is_a_tenth_whatever_their_counts(labels: list[int], seed: int) -> None:
+    train = [Row(f"t{i}", None, (str(label),)) for i, label in enumerate(labels)]
+    taken, rest = carve(train, ["validation", "test"], "multi_label", seed)
+    share = max(1, round(len(labels) / 10))
+    assert [len(taken["validation"]), len(taken["test"])] == [share, share]
+    assert sorted(row.text for part in (*taken.values(), rest) for row in part) == sorted(row.text for row in train)
+
+
+def test_many_small_classes_give_more_than_a_tenth_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    task = assemble("t", "s", train=[Row(f"t{i}", None, f"c{i % 200}") for i in range(700)])
+    assert sizes(task) == (300, 200, 200)
+    end = "of 700 rows: it has a row of every class, and many classes have few rows"
+    assert caplog.messages == [f"t: validation takes 200 {end}", f"t: test takes 200 {end}"]
+
+
 def test_subsets_are_nested_stratified_and_leave_held_out_splits_alone() -> None:
     full = assemble("t", "s", train=rows(1000, "aaab"))
     previous: set[str] = set()
@@ -121,6 +153,13 @@ def test_a_pair_is_a_duplicate_only_as_a_whole(caplog: pytest.LogCaptureFixture)
     pairs = [Row("a", "x", "0"), Row("a", "y", "1"), Row("a", "x", "1")]
     assert drop_duplicates(pairs, "t") == pairs[:2]
     assert caplog.messages == ["t: removed 1 duplicates, 1 of them with another label"]
+
+
+def test_pairs_that_share_a_text_with_train_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    train = [Row(f"t{i}", f"p{i}", "ab"[i % 2]) for i in range(20)]
+    test = [Row("t0", "new", "a"), Row("p1", "new", "b"), Row("alone", "too", "a")]
+    assemble("t", "s", train=train, validation=test[2:], test=test[:2])
+    assert caplog.messages == ["t: 2 of 2 pairs of test have a text that is in train too, in another pair"]
 
 
 def test_what_is_held_out_leaves_train_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:

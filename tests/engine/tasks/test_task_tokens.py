@@ -37,6 +37,25 @@ def test_columns_of_a_conll_file_go_by_number(tmp_path: Path) -> None:
     assert "no column 'lang' for the language" in problems(path, Layout("tokens", ("2",), ("3",), "lang"))[0]
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_column_that_counts_is_not_taken_for_the_words(tmp_path: Path, first: int) -> None:
+    sentence = f"# source\n{first}\tEU{{n}}\tB-ORG\tO\n{first + 1}\tis\tO\tO\n\n"
+    path = write(tmp_path / "train.tsv", document(20, sentence))
+    assert problems(path, TOKENS) == (
+        "train.tsv: column 1 counts the words of each sentence; name the columns by their numbers, 1 to 4: "
+        "task.text=2 for the words, and task.label for the tags, if you mean those",
+    )
+    assert load_local(path, Layout("tokens", ("2",), ("3",))).train.texts[0] == "EU0 is"
+
+
+def test_a_held_out_split_without_an_entity_is_refused(tmp_path: Path) -> None:
+    train, test = write(tmp_path / "a.conll", document(20)), write(tmp_path / "b.conll", "none O\nhere O\n")
+    assert problems(train, TOKENS, test_path=test) == (
+        "local: the test split (1 row, as given): none has an entity, so there is nothing to find; "
+        "give rows that have some in test",
+    )
+
+
 def test_tabs_comments_and_odd_tokens(tmp_path: Path) -> None:
     """A token may be a hash or a no-break space; what begins with a hash and has no tag is a comment."""
     sentence = "# id = {n}\n# text = a b\n#\tO\n\u00a0\tO\r\n#tag{n}\tB-X\nNew York\tI-X\n\t\n"

@@ -3,7 +3,9 @@
 import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import islice
 
+from adapter_sweep.engine.tasks.questions import context_key
 from adapter_sweep.engine.tasks.rows import Row
 from adapter_sweep.scores import TaskType
 
@@ -20,9 +22,11 @@ def carve(
 ) -> tuple[dict[str, list[Row]], list[Row]]:
     """Take a share of the rows out for each of `parts`; every split keeps the rows' order.
 
-    Each stratum gives its share, at least one row to each split: a class; of several labels the rarest; a tenth of the
-    range of numbers, by rank; and each of these in each language. Rows of one group, and questions on one context, stay
-    together.
+    Each stratum gives its share: a class; of several labels the rarest; a tenth of the range of numbers, by rank; and
+    each of these in each language. A class gives at least one row to each split, however few it has, so that many small
+    classes give more than a tenth of the rows. All other types give a tenth, at least one row, to each split: rare
+    strata first have one row each, as far as the tenth goes, and those with too few rows for that are one stratum
+    together. Rows of one group, and questions on one context, stay together.
     """
     if not parts:
         return {}, list(rows)
@@ -59,21 +63,49 @@ def _row_places(rows: Sequence[Row], parts: Sequence[str], kind: TaskType, seed:
     for (about, _), indices in strata.items():
         if len(indices) < needed:
             pooled[about] += indices
+    whole += [indices for indices in pooled.values() if len(indices) >= needed]
+    if kind == "classification":
+        shares = [[max(1, round(_HELD_OUT_SHARE * len(indices)))] * len(parts) for indices in whole]
+    else:
+        rare = [index for indices in pooled.values() if len(indices) < needed for index in indices]
+        random.Random(seed).shuffle(rare)
+        whole.append(rare)
+        shares = _tenths([len(indices) for indices in whole], len(rows), len(parts))
     place = ["train"] * len(rows)
-    for indices in [*whole, *(indices for indices in pooled.values() if len(indices) >= needed)]:
-        share = max(1, round(_HELD_OUT_SHARE * len(indices)))
-        for number, part in enumerate(parts):
-            for index in indices[number * share : (number + 1) * share]:
+    for indices, counts in zip(whole, shares, strict=True):
+        left = iter(indices)
+        for part, count in zip(parts, counts, strict=True):
+            for index in islice(left, count):
                 place[index] = part
     return place
 
 
+def _tenths(sizes: Sequence[int], rows: int, parts: int) -> list[list[int]]:
+    """How many rows each stratum gives to each part: a tenth of all rows a part, by largest remainder.
+
+    A stratum too small for a row of its own comes before the remainders of others, and of those one that gave none yet.
+    """
+    every = round(1 / _HELD_OUT_SHARE)
+    given = [[size // every] * parts for size in sizes]
+    spare = max(1, round(_HELD_OUT_SHARE * rows)) - sum(size // every for size in sizes)
+    enough = [number for number, size in enumerate(sizes) if size > parts]
+    for part in range(parts):
+
+        def rank(number: int, part: int = part) -> tuple[int, int, int]:
+            size = sizes[number]
+            return -(size < every), sum(given[number][:part]) if size < every else 0, -(size % every)
+
+        for number in sorted(enough, key=rank)[:spare]:
+            given[number][part] += 1
+    return given
+
+
 def _context_places(rows: Sequence[Row], parts: Sequence[str], seed: int) -> list[str]:
-    sizes = Counter(row.pair for row in rows)
+    sizes = Counter(map(context_key, rows))
     contexts = list(sizes)
     random.Random(seed).shuffle(contexts)
     share = max(1, round(_HELD_OUT_SHARE * len(rows)))
-    where: dict[str | None, str] = {}
+    where: dict[str, str] = {}
     for number, part in enumerate(parts):
         left = len(parts) - number  # a context each for the parts that follow, and for train
         taken = 0
@@ -81,7 +113,7 @@ def _context_places(rows: Sequence[Row], parts: Sequence[str], seed: int) -> lis
             context = contexts.pop()
             where[context] = part
             taken += sizes[context]
-    return [where.get(row.pair, "train") for row in rows]
+    return [where.get(context_key(row), "train") for row in rows]
 
 
 def _group_places(rows: Sequence[Row], parts: Sequence[str], seed: int) -> list[str]:

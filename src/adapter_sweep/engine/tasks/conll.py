@@ -1,7 +1,9 @@
 """Reading CoNLL files: a token a line, its tag in a column beside it, a blank line between sentences."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from adapter_sweep.engine.tasks.columns import Record
 from adapter_sweep.engine.tasks.entities import is_tag
@@ -21,7 +23,7 @@ def read_conll(path: Path, text: str, layout: Layout) -> list[Record]:
 
     Raises:
         UserInputError: lines with another number of columns than most, or without a token or a tag; or the columns that
-            are asked for are not there.
+            are asked for are not there, or count the words.
     """
     lines = [(number, _cells(line)) for number, line in enumerate(text.split("\n"), start=1)]
     counts = Counter(len(cells) for _, cells in lines if cells and not cells[0].startswith(("#", "-DOCSTART-")))
@@ -53,10 +55,24 @@ def read_conll(path: Path, text: str, layout: Layout) -> list[Record]:
             started = started if words else number
             words.append(cells[word_at])
             tags.append(told)
+    if not problems and _counts(records):
+        raise UserInputError(
+            f"{path}: column {word_at + 1} counts the words of each sentence; name the columns by their numbers, "
+            f"1 to {width}: task.text=2 for the words, and task.label for the tags, if you mean those"
+        )
     if problems:
         more = [f"{path}: … {len(problems) - _SHOWN} more such lines"] if len(problems) > _SHOWN else []
         raise UserInputError(*problems[:_SHOWN], *more)
     return records
+
+
+def _counts(records: Sequence[Record]) -> bool:
+    """Whether the words of every sentence are 1, 2, 3, … or 0, 1, 2, …, as beside the words of GermEval 2014."""
+    longest = max((len(cast(list[str], each.texts[0])) for each in records), default=0)
+    return longest > 1 and any(
+        all(each.texts[0] == [str(n) for n, _ in enumerate(cast(list[str], each.texts[0]), start)] for each in records)
+        for start in (0, 1)
+    )
 
 
 def _cells(line: str) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from adapter_sweep.engine.tasks.columns import check_columns, record, to_rows
 from adapter_sweep.engine.tasks.data import TaskData
+from adapter_sweep.engine.tasks.labels import BadValueError, class_name
 from adapter_sweep.engine.tasks.layout import Layout
 from adapter_sweep.engine.tasks.rows import Row
 from adapter_sweep.engine.tasks.splits import assemble
@@ -55,7 +56,7 @@ def load_hub(
     configs: Sequence[str | None] = [config] if config is None or isinstance(config, str) else config
     wanted = {"train": train_split, "validation": validation_split, "test": test_split}
     parts: dict[str, list[Row]] = {}
-    names: list[str] | None = None
+    names: dict[str, None] = {}  # of all configurations, in order
     sources = []
     for each in configs:
         data = _load(name, each, revision)
@@ -71,8 +72,13 @@ def load_hub(
             if wrong:
                 problems += wrong
                 continue
-            own_names = _class_names(data[split], layout)
-            names = own_names or names if part == "train" else names
+            try:
+                own_names = _class_names(data[split], layout)
+            except BadValueError as error:
+                problems.append(f"{where}: class names of column {layout.labels[0]!r}: {error.what}: {error.shown}")
+                continue
+            if part == "train":
+                names |= dict.fromkeys(own_names or ())
             rows, wrong = _rows(data[split], layout, own_names, where, part, each if len(configs) > 1 else None)
             problems += wrong
             if rows is not None:
@@ -81,7 +87,7 @@ def load_hub(
             sources.append(_source(name, each, revision, data[train_split]))
     if problems:
         raise UserInputError(*problems)
-    several = layout.labels if len(layout.labels) > 1 else None
+    several = layout.labels if len(layout.labels) > 1 else tuple(names)
     return assemble(
         name if config is None or not isinstance(config, str) else f"{name}, {config}",
         "; ".join(sources),
@@ -89,19 +95,27 @@ def load_hub(
         train=parts["train"],
         validation=parts.get("validation"),
         test=parts.get("test"),
-        label_names=several or (names if layout.type != "tokens" else None),
+        label_names=several if several and layout.type != "tokens" else None,
         split_seed=split_seed,
         max_train_examples=max_train_examples,
     )
 
 
 def _class_names(table: Any, layout: Layout) -> list[str] | None:
-    """The names of the label column's indices, or of those in its lists; None where it has none."""
+    """The names of the label column's indices, or of those in its lists, as rows have them; None where it has none."""
     if layout.type not in ("classification", "multi_label", "tokens") or len(layout.labels) > 1:
         return None
     feature = table.features[layout.labels[0]]
     names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
-    return list(names) if names is not None else None
+    if names is None or layout.type == "tokens":
+        return names
+    try:
+        cleaned = [class_name(each) for each in names]
+    except BadValueError:
+        raise BadValueError("one is empty", repr(names)) from None
+    if len(set(cleaned)) < len(cleaned):
+        raise BadValueError("two are the same", repr(names))
+    return cleaned
 
 
 def _rows(
@@ -125,9 +139,12 @@ def _rows(
 
 
 def _named(value: Any, names: list[str] | None) -> Any:
+    """A class index, or each of a list, as its name."""
+    if isinstance(value, list):
+        return [_named(each, names) for each in value]
     if names is None or value is None:
         return value
-    return [names[each] for each in value] if isinstance(value, list) else names[value]
+    return names[value] if 0 <= value < len(names) else f"{value} (an index without a name)"
 
 
 def _load(name: str, config: str | None, revision: str | None) -> Any:

@@ -55,7 +55,7 @@ def _numbers(name: str, split: Split) -> list[str]:
     if not all(map(math.isfinite, split.labels)):
         return [f"labels of the {name} split are not finite"]
     if len(set(split.labels)) == 1:  # no correlation with it is defined
-        return [f"all {len(split)} labels of the {name} split are {split.labels[0]:g}"]
+        return [f"the labels of the {name} split are all {split.labels[0]:g}"]
     return []
 
 

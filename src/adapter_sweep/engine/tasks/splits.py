@@ -10,13 +10,15 @@ from typing import Any
 
 from adapter_sweep.engine.tasks.carving import carve, subset
 from adapter_sweep.engine.tasks.data import Split, TaskData
+from adapter_sweep.engine.tasks.questions import context_key, merge_answers
 from adapter_sweep.engine.tasks.rows import Row, drop_duplicates, labels_in, sort_label_names
 from adapter_sweep.errors import UserInputError
-from adapter_sweep.scores import TaskType
+from adapter_sweep.scores import TaskType, is_language
 
 __all__ = ["assemble"]
 
 _log = logging.getLogger(__name__)
+_TOO_MUCH = 0.15  # of the rows in one carved split
 _NAMED = {"classification": ("class", "classes"), "multi_label": ("label", "labels"), "tokens": ("type", "types")}
 
 
@@ -35,10 +37,14 @@ def assemble(
     """Put a task together.
 
     Held-out rows that are given stay as they are; those that are None are carved from the train rows, a tenth
-    each, every class in every split. Rows of one group stay in one split, and so do questions on one context.
+    each, every class in every split, and so more than a tenth, with a warning, where many classes have few rows.
+    Rows of one group stay in one split, and so do questions on one context.
     Duplicates go from train (of two equal inputs the first stays), and so do train rows that are held out; where
     validation and test share an input, test keeps it. Each removal is logged as a warning with its count, and so are
-    contexts that given splits share, and a split that lacks a language.
+    contexts that given splits share, pairs that share one text with a train pair (only whole pairs are kept apart), and
+    a split that lacks a language. Of `spans` contexts are the same whatever
+    their white space, and rows with the same question and context are one with all of their answers, in given splits
+    too, with a warning.
 
     Args:
         label_names: the classes by index; by default the labels that occur, sorted.
@@ -46,25 +52,42 @@ def assemble(
             larger one.
 
     Raises:
-        UserInputError: too few rows or classes, or a held-out label that train never has; all problems at
-            once.
+        UserInputError: too few rows or classes, a held-out label that train never has, a language that is no code, or a
+            held-out split with nothing to find; all problems at once.
     """
+    if type == "spans":
+        train = merge_answers(train, f"{name}, train")
+        validation = None if validation is None else merge_answers(validation, f"{name}, validation")
+        test = None if test is None else merge_answers(test, f"{name}, test")
     rows = drop_duplicates(train, name)
     if test is not None:
-        rows = _without(rows, test, f"{name}: removed %d train rows that are in test")
+        rows = _without(type, rows, test, f"{name}: removed %d train rows that are in test")
         if validation is not None:
-            validation = _without(validation, test, f"{name}: removed %d validation rows that are in test")
+            validation = _without(type, validation, test, f"{name}: removed %d validation rows that are in test")
     if validation is not None:
-        rows = _without(rows, validation, f"{name}: removed %d train rows that are in validation")
+        rows = _without(type, rows, validation, f"{name}: removed %d train rows that are in validation")
     names: tuple[str, ...] = ()
     if type in _NAMED:
         names = tuple(label_names or sort_label_names({label for row in rows for label in labels_in(row)}))
     carved = [part for part, given in (("validation", validation), ("test", test)) if given is None]
-    _check(name, type, rows, {"validation": validation, "test": test}, carved, max_train_examples)
+    _check(name, type, rows, {"validation": validation, "test": test}, carved, label_names, max_train_examples)
+    whole = len(rows)
     parts, rows = carve(rows, carved, type, split_seed)
+    if type == "classification":
+        for part, taken in parts.items():
+            if len(taken) > _TOO_MUCH * whole:
+                _log.warning(
+                    "%s: %s takes %d of %d rows: it has a row of every class, and many classes have few rows",
+                    name,
+                    part,
+                    len(taken),
+                    whole,
+                )
     if max_train_examples is not None:
         rows = subset(rows, max_train_examples, type, split_seed)
     held_out = {"validation": parts.get("validation", validation or ()), "test": parts.get("test", test or ())}
+    if problems := _pointless(name, type, rows, held_out, carved, whole):
+        raise UserInputError(*problems)
     _warn(name, type, rows, held_out)
     return TaskData(
         name=name,
@@ -77,9 +100,13 @@ def assemble(
     )
 
 
-def _without(rows: Sequence[Row], held_out: Sequence[Row], message: str) -> list[Row]:
-    taken = {(row.text, row.pair) for row in held_out}
-    kept = [row for row in rows if (row.text, row.pair) not in taken]
+def _input(row: Row, type: TaskType) -> tuple[str, str | None]:
+    return row.text, context_key(row) if type == "spans" else row.pair
+
+
+def _without(type: TaskType, rows: Sequence[Row], held_out: Sequence[Row], message: str) -> list[Row]:
+    taken = {_input(row, type) for row in held_out}
+    kept = [row for row in rows if _input(row, type) not in taken]
     if len(kept) < len(rows):
         _log.warning(message, len(rows) - len(kept))
     return kept
@@ -91,17 +118,23 @@ def _check(
     train: Sequence[Row],
     given: dict[str, Sequence[Row] | None],
     carved: Sequence[str],
+    label_names: Sequence[str] | None,
     max_train_examples: int | None,
 ) -> None:
     counts = Counter(label for row in train for label in labels_in(row))
     problems = []
-    least = 1 if type == "tokens" else 2
+    least = 2 if type == "classification" else 1
     if type in _NAMED and len(counts) < least:
         found = (
             f"there is only {next(iter(counts))!r}" if counts else "there are none" if train else "there are no rows"
         )
-        wanted = "one entity type" if type == "tokens" else f"two {_NAMED[type][1]}"
+        wanted = {"tokens": "one entity type", "multi_label": "one label"}.get(type, "two classes")
         problems.append(f"{name}: a task needs at least {wanted} in its train rows; {found}")
+    if type == "multi_label" and len(counts) == 1 and all(row.label for row in train):
+        problems.append(f"{name}: a task with one label needs train rows without it; all have {next(iter(counts))!r}")
+    if label_names is not None and (beyond := sort_label_names(counts.keys() - set(label_names))):
+        problems.append(f"{name}: train has labels that are none of its class names: {_first(list(map(repr, beyond)))}")
+    problems += _unspoken(name, [train, *(rows for rows in given.values() if rows is not None)])
     problems += _too_few(name, type, train, counts, carved)
     for part, rows in given.items():
         if rows is None:
@@ -132,23 +165,76 @@ def _too_few(
         return (
             [f"{name}: each class needs at least {needed} distinct train rows{because}; {_first(few)}"] if few else []
         )
-    units = {row.pair for row in train} if type == "spans" else train
+    units = {context_key(row) for row in train} if type == "spans" else train
     if len(units) < needed:
         what = "contexts" if type == "spans" else "distinct train rows"
         return [f"{name}: there are {len(units)} {what}; a task needs at least {needed}{because}"]
     return []
 
 
+def _unspoken(name: str, splits: Sequence[Sequence[Row]]) -> list[str]:
+    """Whether a score could be told by each language's name."""
+    languages = {row.language for rows in splits for row in rows if row.language is not None}
+    wrong = sorted(language for language in languages if not is_language(language))
+    return [
+        f"{name}: language {language!r}: give a code, two or three letters and what follows after - or _, "
+        "like de, pt_BR or zh-Hant"
+        for language in wrong
+    ]
+
+
+def _pointless(
+    name: str,
+    type: TaskType,
+    train: Sequence[Row],
+    held_out: Mapping[str, Sequence[Row]],
+    carved: Sequence[str],
+    whole: int,
+) -> list[str]:
+    """Held-out splits on which no score of the type says anything, where train would be well.
+
+    Args:
+        whole: the train rows before some were carved.
+    """
+    problems = []
+    for part, rows in held_out.items():
+        missing = ""
+        if type == "regression" and len({row.label for row in rows}) < 2 <= len({row.label for row in train}):
+            labels = f"all labels are {rows[0].label:g}" if len(rows) > 1 else "that is too few"
+            missing = f"{labels}, and a correlation needs labels that differ"
+        if type in ("tokens", "multi_label") and not any(row.label for row in rows):
+            missing = f"none has {'an entity' if type == 'tokens' else 'a label'}, so there is nothing to find"
+        if missing:
+            count = f"{len(rows)} row{'s' if len(rows) != 1 else ''}"
+            how, helps = f"{count}, as given", f"rows that have some in {part}"
+            if part in carved:
+                how = f"{count}, cut from {whole} train rows"
+                helps = f"more rows, another split_seed, or rows of your own for {part}"
+            problems.append(f"{name}: the {part} split ({how}): {missing}; give {helps}")
+    return problems
+
+
 def _warn(name: str, type: TaskType, train: Sequence[Row], held_out: Mapping[str, Sequence[Row]]) -> None:
     splits = {"train": train, **held_out}
+    trained = {text for row in train for text in (row.text, row.pair)}
     languages = sorted({row.language for rows in splits.values() for row in rows if row.language is not None})
     for part, rows in splits.items():
         if lacking := set(languages) - {row.language for row in rows}:
             _log.warning("%s: the %s split has no rows in %s", name, part, ", ".join(sorted(lacking)))
         if type == "spans" and part != "train":
-            shared = {row.pair for row in rows} & {row.pair for row in train}
+            shared = set(map(context_key, rows)) & set(map(context_key, train))
             if shared:
                 _log.warning("%s: %d contexts of %s are in train too, with other questions", name, len(shared), part)
+        elif part != "train" and rows and rows[0].pair is not None:
+            again = sum(row.text in trained or row.pair in trained for row in rows)
+            if again:
+                _log.warning(
+                    "%s: %d of %d pairs of %s have a text that is in train too, in another pair",
+                    name,
+                    again,
+                    len(rows),
+                    part,
+                )
 
 
 def _first(items: Sequence[str], count: int = 5) -> str:
