@@ -171,7 +171,8 @@ class _Prefix(DynamicCache):
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         # What it keeps of them is the copy's: the tensors themselves are put together, not written into.
-        joined: tuple[Tensor, Tensor] = copy(self.layers[layer_idx]).update(key_states, value_states, *args, **kwargs)
+        layer: Any = copy(self.layers[layer_idx])
+        joined: tuple[Tensor, Tensor] = layer.update(key_states, value_states, *args, **kwargs)
         return joined
 
 
