@@ -9,6 +9,7 @@ from adapter_sweep.bench import Bench
 from adapter_sweep.cli import capacity
 from adapter_sweep.cli.capacity import activation_bytes, find_capacity
 from adapter_sweep.config import SweepConfig
+from adapter_sweep.config.methods import FullMethod, HeadMethod
 from adapter_sweep.engine.memory import available_bytes
 from toy_bench import toy_bench, toy_config
 
@@ -59,6 +60,29 @@ def test_memory_bounds_what_was_not_asked_for(bench: Bench, tiny_bert: Path, mon
         assert find_capacity(cached, bench, 100).workers == 1
     monkeypatch.setattr(capacity, "available_bytes", lambda _: 0)
     assert find_capacity(config(tiny_bert, None), bench, 100).workers == 1
+
+
+def test_full_fine_tuning_needs_memory_of_its_own(
+    bench: Bench, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = bench.backbone.layout.num_params
+    plain = toy_config(tiny_bert, workers__count=None, train__threads=None, train__cache_gb=0)
+    full, head = FullMethod(kind="full"), HeadMethod(kind="head")
+    # What one worker takes that holds nothing of its own besides.
+    monkeypatch.setattr(capacity, "peak_bytes", lambda: 0)
+    monkeypatch.setattr(capacity, "activation_bytes", lambda *_: size)
+    monkeypatch.setattr(capacity, "available_bytes", lambda _: 3 * 17 * size)
+
+    def workers(**changes: object) -> int:
+        return find_capacity(plain.model_copy(update=changes), bench, 100).workers
+
+    assert workers() == 8
+    assert workers(method=full) == 3
+    assert workers(method=head, methods={"head": head, "full": full}, search_space={"method": "choice(head,full)"}) == 3
+    assert workers(method=head, methods={"head": head}, search_space={"method": "choice(head)"}) == 8
+    # Two that are ready to train: twice the activations, and one more copy in float32.
+    monkeypatch.setattr(capacity, "available_bytes", lambda _: 3 * (2 + 16 + 4) * size)
+    assert workers(method=full, train=plain.train.model_copy(update={"cohort": 2})) == 3
 
 
 def test_one_worker_a_gpu(tiny_bert: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

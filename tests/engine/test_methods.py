@@ -147,13 +147,14 @@ def test_training_moves_all_of_it_and_leaves_the_backbone(method: str) -> None:
     guards.check_frozen(backbone)
 
 
-def test_methods_that_share_a_pass_train_as_each_does_alone() -> None:
+def test_methods_that_share_a_pass_train_as_each_does_alone(caplog: pytest.LogCaptureFixture) -> None:
     backbone, split = tiny_backbone("bert"), some_split()
     specs = [spec for name, spec in SPECS.items() if name not in ALONE]
     training = [TrainSpec(epochs=1, lr=0.01, batch_size=8)] * len(specs)
     together = [AdaptedModel(backbone, spec, 3, seed=0) for spec in specs]
     results = train_cohort(together, split, training)
     assert [result.error for result in results] == [None] * len(specs)
+    assert "cannot share a pass" not in caplog.text
     for model, result in zip(together, results, strict=True):
         alone = AdaptedModel(backbone, model.spec, 3, seed=0)
         losses = train(alone, split, training[0]).losses

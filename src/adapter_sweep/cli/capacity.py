@@ -7,7 +7,7 @@ import torch
 
 from adapter_sweep.bench import Bench
 from adapter_sweep.config import SweepConfig
-from adapter_sweep.config.methods import BottleneckMethod
+from adapter_sweep.config.methods import BottleneckMethod, FullMethod
 from adapter_sweep.engine.memory import available_bytes
 from adapter_sweep.provenance import physical_cores
 
@@ -40,7 +40,8 @@ def find_capacity(config: SweepConfig, bench: Bench, left: int) -> Capacity:
     Unless `workers.count` says how many, there is one for each GPU where training is on GPUs, else one for each
     physical core (or for each `train.threads` of them), and no more than the available memory takes. A worker is
     estimated to need what this process took at most to load the same backbone and data, the activations of one
-    training batch (`activation_bytes`) of as many trials as train together, and `train.cache_gb` where it can be used.
+    training batch (`activation_bytes`) of as many trials as train together, `train.cache_gb` where it can be used, and
+    for full fine-tuning, where it is among the methods, its copies of the backbone.
     """
     devices = _devices(config, bench)
     cores = physical_cores()
@@ -53,6 +54,7 @@ def find_capacity(config: SweepConfig, bench: Bench, left: int) -> Capacity:
         count = max(1, cores // (config.train.threads or 1))
         together = config.train.cohort if isinstance(config.train.cohort, int) else 1
         each = peak_bytes() + together * activation_bytes(config, bench) + _cache_bytes(config)
+        each += _trained_bytes(config, bench, together)
         count, bound = _within_memory(min(count, left), each)
     count = max(1, min(count, left))
     chosen = tuple(devices[i % len(devices)] for i in range(count))
@@ -93,6 +95,18 @@ def _cache_bytes(config: SweepConfig) -> int:
     whole = isinstance(config.method, BottleneckMethod) and config.method.layers == "all"
     searched = not {"method", "method.layers"}.isdisjoint(config.search_space)
     return 0 if whole and not searched else int(config.train.cache_gb * 1e9)
+
+
+def _trained_bytes(config: SweepConfig, bench: Bench, together: int) -> int:
+    """What trials hold of what they train: of all methods only full fine-tuning's is not small beside the backbone.
+
+    In float32, a copy of the weights for each trial that is ready, and for the one of them that trains, as its method
+    goes alone, gradients and AdamW's two moments.
+    """
+    methods = config.methods.values() or [config.method]
+    if not any(isinstance(method, FullMethod) for method in methods):
+        return 0
+    return 4 * (together + 3) * bench.backbone.layout.num_params
 
 
 def _within_memory(count: int, each: int) -> tuple[int, str | None]:
