@@ -43,7 +43,7 @@ def test_a_trial_learns_and_leaves_its_whole_record(kind: TaskType, tiny_bert: P
     outcome = run_trial(typed_config(tiny_bert, kind), bench, Table(), tmp_path, watch)
     assert outcome.state is TrialState.COMPLETE
     own = TASK_METRICS[kind] if kind != "classification" else ("accuracy",)
-    others = set(METRIC_HELP) - set(METRICS) - {"test_accuracy", "test_examples"}
+    others = {name for name in METRIC_HELP if not name.startswith(("test_", "merged_"))} - {*METRICS, "stopped_epoch"}
     assert {name for name in outcome.metrics if name in METRICS} == {"accuracy", *own}
     assert {name for name in outcome.metrics if name not in METRICS} == others
     assert outcome.metrics["accuracy"] == outcome.metrics[own[0]] >= LEARNT[kind]
@@ -55,6 +55,9 @@ def test_a_trial_learns_and_leaves_its_whole_record(kind: TaskType, tiny_bert: P
     assert bench.scores(json.loads(json.dumps(outcome.predictions))) == {
         name: outcome.metrics[name] for name in ("accuracy", *own)
     }
+    expected = bench.score_error(outcome.predictions)
+    assert expected == {"accuracy_stderr": outcome.metrics["accuracy_stderr"]}
+    assert 0 < outcome.metrics["accuracy_stderr"] < 0.2
     assert_predicts_the_same(outcome, bench, tiny_bert)
 
 

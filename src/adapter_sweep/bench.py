@@ -27,6 +27,7 @@ from adapter_sweep.engine.metrics import load_metric
 from adapter_sweep.engine.precision import choose_precision
 from adapter_sweep.engine.tasks import Split, TaskData
 from adapter_sweep.errors import AdapterSweepError, UserInputError
+from adapter_sweep.jackknife import score_error
 from adapter_sweep.provenance import code_provenance, cpu_name, physical_cores
 from adapter_sweep.scores import TASK_METRICS
 
@@ -147,6 +148,18 @@ class Bench:
             part = ([rows[row] for row in own] for rows in (predictions, self.labels))
             found[f"{self.primary}_{language}"] = self.metric(*part)
         return {f"test_{name}": score for name, score in found.items()} if self.scored == "test" else found
+
+    def score_error(self, predictions: Sequence[Any]) -> dict[str, float]:
+        """One standard error of the primary metric on the validation split, as the record has it; empty on test.
+
+        Questions on one context are not independent, so contexts are left out whole. Empty as well where the score is
+        not defined, or has no error: see `jackknife.score_error`.
+        """
+        if self.scored == "test":  # whose predictions are kept, and all that follows from them
+            return {}
+        groups = self.held_out.text_pairs if self.data.type == "spans" else None
+        error = score_error(self.primary, predictions, self.labels, groups)
+        return {} if error is None else {"accuracy_stderr": error}
 
     def anchors(self) -> dict[str, dict[str, float]]:
         """The scores without adapters on the split that trials are scored on, as in a trial's record.
