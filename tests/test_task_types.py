@@ -13,7 +13,10 @@ from safetensors.torch import load_file
 
 from adapter_sweep.bench import Bench, _typical_batch
 from adapter_sweep.cohort import Ready, run_trial, train_trials
+from adapter_sweep.engine import probe
+from adapter_sweep.engine.activations import Stored
 from adapter_sweep.engine.anchors import anchor_predictions
+from adapter_sweep.engine.batches import Encoded
 from adapter_sweep.engine.problems import Regression
 from adapter_sweep.engine.saving import CONFIG_FILE, load_adapted
 from adapter_sweep.engine.scoring import score
@@ -150,6 +153,24 @@ def test_the_most_frequent_labels_and_the_known_entities(tiny_bert: Path) -> Non
     for words, found in zip(bench.held_out.words or (), bench.anchor_predictions()["known entities"], strict=True):
         # The scene is new; a mood is known, but for the fine one, which was none.
         assert found == (((3, 4, "mood"),) if words[4] != "fine" else ())
+
+
+def test_no_more_sentences_are_encoded_for_a_probe_of_words_than_it_fits(
+    tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "MOST_ROWS", 240)
+    bench, asked = typed_bench(tiny_bert, "tokens"), []
+
+    def frozen(split: Split) -> tuple[Encoded, Stored]:
+        asked.append(sum(map(len, split.words or ())))
+        encoded = bench.encoded(split, 16)
+        return encoded, bench.frozen(encoded)
+
+    found = anchor_predictions(bench.data, bench.held_out, frozen)["head-only probe"]
+    train, held_out = asked
+    assert train == 240 == sum(map(len, bench.data.train.words or ())) / 2
+    assert held_out == sum(map(len, bench.held_out.words or ()))
+    assert bench.scores(found)["accuracy"] > 0.7
 
 
 def test_where_there_may_be_no_answer_that_is_an_anchor() -> None:
