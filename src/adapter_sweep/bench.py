@@ -85,8 +85,8 @@ class Bench:
 
         @functools.cache
         def encode(split: Split, max_length: int) -> Encoded:
-            told = self.backbone.takes_token_types
-            return encode_split(tokenizer, self.data, split, token_types=told, max_length=max_length)
+            told, causal = self.backbone.takes_token_types, self.backbone.causal
+            return encode_split(tokenizer, self.data, split, token_types=told, causal=causal, max_length=max_length)
 
         return encode
 

@@ -26,7 +26,7 @@ def anchor_predictions(data: TaskData, held_out: Split, frozen: Frozen) -> dict[
       linear head on it, fitted on at most `probe.MOST_ROWS` rows.
     - `multi_label`: the most frequent set of labels, and a tuned linear head, fitted on at most `probe.MOST_ROWS` rows.
     - `regression`: a tuned linear head. A number that is the same for all would correlate with nothing.
-    - `tokens`: the entities known from the training split, and a linear head on the first tokens of at most
+    - `tokens`: the entities known from the training split, and a linear head on the tokens of at most
       `probe.MOST_ROWS` words, tuned. No entities at all would score 0.
     - `spans`: the whole context, and no answer, where there may be none.
     """
@@ -67,8 +67,8 @@ def _tagged(data: TaskData, held_out: Split, frozen: Frozen) -> Predictions:
         encoded, stored = frozen(split)
         assert isinstance(encoded.problem, Tokens)
         starts = stored.starts.tolist()
-        rows = zip(starts, encoded.problem.firsts, strict=True)
-        places.append(tuple([None if at is None else start + at for at in firsts] for start, firsts in rows))
+        rows = zip(starts, encoded.problem.places, strict=True)
+        places.append(tuple([None if at is None else start + at for at in own] for start, own in rows))
         states.append(stored.states)
     train_at, held_out_at = places
     known = [
