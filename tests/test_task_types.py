@@ -188,6 +188,18 @@ def test_where_there_may_be_no_answer_that_is_an_anchor() -> None:
 # -- languages, and the test split
 
 
+def test_a_language_whose_labels_give_a_score_no_meaning_has_none(tiny_bert: Path) -> None:
+    bench = typed_bench(tiny_bert, "regression", languages=True)
+    languages = ("de", *(("en", "fr") * 16)[1:])
+    held_out = bench.data.validation
+    labels = tuple(
+        5.0 if language == "fr" else label for language, label in zip(languages, held_out.labels, strict=True)
+    )
+    data = replace(bench.data, validation=replace(held_out, languages=languages, labels=labels))
+    found = replace(bench, data=data).scores([float(row) for row in range(32)])
+    assert {name for name in found if "_" in name} == {"spearman_en"}
+
+
 @pytest.mark.parametrize("kind", TYPES)
 def test_each_language_has_a_score_of_its_own(kind: TaskType, tiny_bert: Path) -> None:
     bench = typed_bench(tiny_bert, kind, languages=True)

@@ -6,7 +6,7 @@ from itertools import accumulate
 
 from transformers import PreTrainedTokenizerBase
 
-from adapter_sweep.engine.batches import Encoded
+from adapter_sweep.engine.batches import Encoded, Shortened
 from adapter_sweep.engine.encoding.tokenizer import Rows, tokenize
 from adapter_sweep.engine.problems import IGNORED, Tokens, tags_of
 from adapter_sweep.engine.tasks.data import Split
@@ -37,7 +37,15 @@ def encode_words(
             if at is not None:
                 own[at] = tag
         labels.append(tuple(own))
-    return Encoded(rows.ids, tuple(labels), rows.pad_id, problem=Tokens(tuple(types), places))
+    problem = Tokens(tuple(types), places)
+    return Encoded(rows.ids, tuple(labels), rows.pad_id, problem=problem, shortened=_shortened(split, rows, places))
+
+
+def _shortened(split: Split, rows: Rows, places: Sequence[Sequence[int | None]]) -> Shortened:
+    cut = [row for row in range(len(split)) if rows.is_cut(row)]
+    words = sum(place is None for row in cut for place in places[row])
+    lost = sum(None in places[row][first : last + 1] for row in cut for first, last, _ in split.labels[row])
+    return Shortened(len(cut), words, lost)
 
 
 def _places(words: Sequence[str], rows: Rows, row: int, *, causal: bool) -> tuple[int | None, ...]:
