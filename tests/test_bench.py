@@ -18,6 +18,7 @@ from adapter_sweep.provenance import physical_cores
 from adapter_sweep.records import ParamValue
 from adapter_sweep.trial import architecture_key
 from toy_bench import toy_bench, toy_config, undisturbed
+from toy_types import typed_bench
 
 TINY = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8, "vocab_size": 9}
 
@@ -127,6 +128,24 @@ def test_each_split_is_tokenized_once_a_length(tiny_bert: Path, monkeypatch: pyt
     assert calls == [16, 4]
     assert splits[0] is splits[1]
     assert max(map(len, splits[2].ids)) == 4
+
+
+def test_what_is_cut_is_told_once_a_split(tiny_bert: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bench = toy_bench(tiny_bert)
+    for _ in range(2):
+        bench.encoded(bench.data.train, 64)
+        bench.encoded(bench.data.train, 4)
+    rows = f"{len(bench.data.train)} of {len(bench.data.train)}"
+    said = f"train.max_length=4: {rows} texts of the training split are longer and are cut"
+    assert [record.message for record in caplog.records] == [said]
+
+
+def test_words_and_entities_behind_the_cut_are_told(tiny_bert: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bench = typed_bench(tiny_bert, "tokens")
+    bench.encoded(bench.data.validation, 4)  # two words of five are left, of 32 sentences with a mood but for 4
+    (record,) = caplog.records
+    assert "32 of 32 texts of the validation split" in record.message
+    assert record.message.endswith(", 96 words and 28 entities lie behind the cut")
 
 
 def test_anchors_are_the_majority_and_a_tuned_probe(tiny_bert: Path) -> None:

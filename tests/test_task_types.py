@@ -13,7 +13,10 @@ from safetensors.torch import load_file
 
 from adapter_sweep.bench import Bench, _typical_batch
 from adapter_sweep.cohort import Ready, run_trial, train_trials
+from adapter_sweep.engine import probe
+from adapter_sweep.engine.activations import Stored
 from adapter_sweep.engine.anchors import anchor_predictions
+from adapter_sweep.engine.batches import Encoded
 from adapter_sweep.engine.problems import Regression
 from adapter_sweep.engine.saving import CONFIG_FILE, load_adapted
 from adapter_sweep.engine.scoring import score
@@ -43,8 +46,7 @@ def test_a_trial_learns_and_leaves_its_whole_record(kind: TaskType, tiny_bert: P
     outcome = run_trial(typed_config(tiny_bert, kind), bench, Table(), tmp_path, watch)
     assert outcome.state is TrialState.COMPLETE
     own = TASK_METRICS[kind] if kind != "classification" else ("accuracy",)
-    absent = {"test_accuracy", "test_examples", "stopped_epoch"}
-    others = {name for name in METRIC_HELP if not name.startswith("merged_")} - set(METRICS) - absent
+    others = {name for name in METRIC_HELP if not name.startswith(("test_", "merged_"))} - {*METRICS, "stopped_epoch"}
     assert {name for name in outcome.metrics if name in METRICS} == {"accuracy", *own}
     assert {name for name in outcome.metrics if name not in METRICS} == others
     assert outcome.metrics["accuracy"] == outcome.metrics[own[0]] >= LEARNT[kind]
@@ -56,6 +58,9 @@ def test_a_trial_learns_and_leaves_its_whole_record(kind: TaskType, tiny_bert: P
     assert bench.scores(json.loads(json.dumps(outcome.predictions))) == {
         name: outcome.metrics[name] for name in ("accuracy", *own)
     }
+    expected = bench.score_error(outcome.predictions)
+    assert expected == {"accuracy_stderr": outcome.metrics["accuracy_stderr"]}
+    assert 0 < outcome.metrics["accuracy_stderr"] < 0.2
     assert_predicts_the_same(outcome, bench, tiny_bert)
 
 
@@ -150,6 +155,24 @@ def test_the_most_frequent_labels_and_the_known_entities(tiny_bert: Path) -> Non
         assert found == (((3, 4, "mood"),) if words[4] != "fine" else ())
 
 
+def test_no_more_sentences_are_encoded_for_a_probe_of_words_than_it_fits(
+    tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "MOST_ROWS", 240)
+    bench, asked = typed_bench(tiny_bert, "tokens"), []
+
+    def frozen(split: Split) -> tuple[Encoded, Stored]:
+        asked.append(sum(map(len, split.words or ())))
+        encoded = bench.encoded(split, 16)
+        return encoded, bench.frozen(encoded)
+
+    found = anchor_predictions(bench.data, bench.held_out, frozen)["head-only probe"]
+    train, held_out = asked
+    assert train == 240 == sum(map(len, bench.data.train.words or ())) / 2
+    assert held_out == sum(map(len, bench.held_out.words or ()))
+    assert bench.scores(found)["accuracy"] > 0.7
+
+
 def test_where_there_may_be_no_answer_that_is_an_anchor() -> None:
     data = typed_data("spans")
     train = replace(data.train, labels=((), *data.train.labels[1:]))
@@ -163,6 +186,18 @@ def test_where_there_may_be_no_answer_that_is_an_anchor() -> None:
 
 
 # -- languages, and the test split
+
+
+def test_a_language_whose_labels_give_a_score_no_meaning_has_none(tiny_bert: Path) -> None:
+    bench = typed_bench(tiny_bert, "regression", languages=True)
+    languages = ("de", *(("en", "fr") * 16)[1:])
+    held_out = bench.data.validation
+    labels = tuple(
+        5.0 if language == "fr" else label for language, label in zip(languages, held_out.labels, strict=True)
+    )
+    data = replace(bench.data, validation=replace(held_out, languages=languages, labels=labels))
+    found = replace(bench, data=data).scores([float(row) for row in range(32)])
+    assert {name for name in found if "_" in name} == {"spearman_en"}
 
 
 @pytest.mark.parametrize("kind", TYPES)

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,10 +28,13 @@ from adapter_sweep.engine.metrics import load_metric
 from adapter_sweep.engine.precision import choose_precision
 from adapter_sweep.engine.tasks import Split, TaskData
 from adapter_sweep.errors import AdapterSweepError, UserInputError
+from adapter_sweep.jackknife import is_defined, score_error
 from adapter_sweep.provenance import code_provenance, cpu_name, physical_cores
 from adapter_sweep.scores import TASK_METRICS
 
 __all__ = ["Bench", "check_lengths", "method_spec", "open_backbone", "open_bench", "scoring_bounds"]
+
+_log = logging.getLogger(__name__)
 
 _SAMPLED = 500  # texts whose lengths stand for all
 
@@ -84,10 +88,26 @@ class Bench:
 
         @functools.cache
         def encode(split: Split, max_length: int) -> Encoded:
-            told = self.backbone.takes_token_types
-            return encode_split(tokenizer, self.data, split, token_types=told, max_length=max_length)
+            told, causal = self.backbone.takes_token_types, self.backbone.causal
+            options: Any = {"token_types": told, "causal": causal, "max_length": max_length}
+            encoded = encode_split(tokenizer, self.data, split, **options)
+            self._tell_shortened(split, encoded, max_length)
+            return encoded
 
         return encode
+
+    def _tell_shortened(self, split: Split, encoded: Encoded, max_length: int) -> None:
+        """Warn of what the head will not see of one of the task's splits; a part of one says nothing new."""
+        lost = encoded.shortened
+        splits = {"training": self.data.train, "validation": self.data.validation, "test": self.data.test}
+        name = next((name for name, own in splits.items() if own is split), None)
+        if name is None or not lost.rows:
+            return
+        beside = f", {lost.words:,} words and {lost.entities:,} entities lie behind the cut" if lost.words else ""
+        _log.warning(
+            "train.max_length=%d: %s of %s texts of the %s split are longer and are cut%s",
+            *(max_length, f"{lost.rows:,}", f"{len(split):,}", name, beside),
+        )
 
     def below(self, split: Encoded, layer: int | None) -> Stored | None:
         """A split's hidden states below the lowest trained layer, kept for all epochs and trials; see `Activations`."""
@@ -136,7 +156,8 @@ class Bench:
 
         The primary metric is there as `accuracy` and under its own name; so are the type's other metrics, but of
         classes, of which only the one that was asked for is. Of multilingual data the primary metric is there for each
-        language. On the test split each name begins with `test_`.
+        language but those whose labels give it no meaning, see `jackknife.is_defined`. On the test split each name
+        begins with `test_`.
         """
         primary = self.metric(predictions, self.labels)
         found = {"accuracy": primary, self.primary: primary}
@@ -144,9 +165,22 @@ class Bench:
         languages = self.held_out.languages or ()
         for language in sorted(set(languages)):
             own = [row for row, each in enumerate(languages) if each == language]
-            part = ([rows[row] for row in own] for rows in (predictions, self.labels))
-            found[f"{self.primary}_{language}"] = self.metric(*part)
+            guessed, labels = ([rows[row] for row in own] for rows in (predictions, self.labels))
+            if is_defined(self.primary, labels):
+                found[f"{self.primary}_{language}"] = self.metric(guessed, labels)
         return {f"test_{name}": score for name, score in found.items()} if self.scored == "test" else found
+
+    def score_error(self, predictions: Sequence[Any]) -> dict[str, float]:
+        """One standard error of the primary metric on the validation split, as the record has it; empty on test.
+
+        Questions on one context are not independent, so contexts are left out whole. Empty as well where the score is
+        not defined, or has no error: see `jackknife.score_error`.
+        """
+        if self.scored == "test":  # whose predictions are kept, and all that follows from them
+            return {}
+        groups = self.held_out.text_pairs if self.data.type == "spans" else None
+        error = score_error(self.primary, predictions, self.labels, groups)
+        return {} if error is None else {"accuracy_stderr": error}
 
     def anchors(self) -> dict[str, dict[str, float]]:
         """The scores without adapters on the split that trials are scored on, as in a trial's record.
@@ -180,6 +214,7 @@ class Bench:
             "threads": str(self.threads),
             "precision": self.backbone.precision,
             "attention": self.backbone.attention,
+            **({"f1_class": self.data.label_names[1]} if self.primary == "f1" else {}),
             **{f"{name}_reason": reason for name, reason in self.reasons.items()},
         }
 

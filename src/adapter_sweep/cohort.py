@@ -205,7 +205,7 @@ class _Trials:
                 if isinstance(scores, Exception):
                     raise scores
                 guards.check_whole_split(scores.predictions, len(self._watched.labels), self._watched.scored)
-                found = self._watched.scores(scores.predictions)
+                found = self._watched.scores(scores.predictions) | self._watched.score_error(scores.predictions)
             except Exception as error:
                 training.error = error
                 continue

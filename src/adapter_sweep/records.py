@@ -50,6 +50,7 @@ class TrialState(StrEnum):
 METRIC_HELP: dict[str, str] = {
     "accuracy": "the task's primary metric on the validation split",
     **{key: f"{metric.help}, on the validation split" for key, metric in METRICS.items() if key != "accuracy"},
+    "accuracy_stderr": "one standard error of `accuracy` over the examples of the validation split, by the jackknife",
     "trainable_params": "parameters trained: adapters, layer norms and head",
     "adapter_params": "parameters in the adapters",
     "layer_norm_params": "parameters in the trained layer norms",

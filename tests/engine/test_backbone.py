@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from adapter_sweep.engine.backbone import fingerprint, pool
+from adapter_sweep.engine.backbone import Pooling, fingerprint, pool
 from adapter_sweep.errors import UserInputError
 from families import CAUSAL, tiny_backbone, tokens
 
@@ -53,6 +53,12 @@ def test_no_keys_and_values_are_kept_for_a_next_token() -> None:
     for family in CAUSAL:
         model = tiny_backbone(family).model
         assert model(**tokens()).past_key_values is None, family
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama", "vit"])
+@pytest.mark.parametrize("pooling", ["auto", "mean"])
+def test_a_backbone_knows_whether_it_is_causal(family: str, pooling: Pooling) -> None:
+    assert tiny_backbone(family, pooling=pooling).causal == (family in CAUSAL)
 
 
 def test_a_decoders_first_token_is_refused() -> None:

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from adapter_sweep.engine.batches import Encoded, scoring_batches
 from adapter_sweep.engine.encoding import encode_split
-from adapter_sweep.engine.problems import IGNORED, Candidate, Spans, Tokens
+from adapter_sweep.engine.problems import IGNORED, LONGEST_ANSWER, Candidate, Spans, Tokens
 from adapter_sweep.engine.tasks import Split, TaskData
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.scores import TaskType
@@ -100,7 +100,7 @@ def test_a_words_tag_is_at_its_first_token() -> None:
     x = IGNORED
     assert split.labels == ((x, 1, 0, 3, x, x, 4, x, x, x),)
     assert isinstance(split.problem, Tokens)
-    assert split.problem.firsts == ((1, 2, 3, 6),)
+    assert split.problem.places == ((1, 2, 3, 6),)
 
 
 def test_tokens_are_those_of_words_that_were_split_before() -> None:
@@ -111,7 +111,7 @@ def test_tokens_are_those_of_words_that_were_split_before() -> None:
     theirs = tokenizer([list(words) for words in split.words or ()], is_split_into_words=True)
     assert ours.ids == tuple(map(tuple, theirs["input_ids"]))
     assert isinstance(ours.problem, Tokens)
-    for row, firsts in enumerate(ours.problem.firsts):
+    for row, firsts in enumerate(ours.problem.places):
         words = theirs.word_ids(row)
         assert firsts == tuple(words.index(word) for word in range(len(firsts)))
 
@@ -137,10 +137,10 @@ def test_words_behind_the_cut_are_outside_of_entities(name: str) -> None:
     text = sentences(("Zoë saw Köln Köln", ((0, 0, "x"), (2, 3, "y"))))
     whole = encoded(TOKENIZERS[name](), "tokens", text, ("x", "y"))
     assert isinstance(whole.problem, Tokens)
-    third, fourth = (whole.problem.firsts[0][word] for word in (2, 3))
+    third, fourth = (whole.problem.places[0][word] for word in (2, 3))
     assert third is not None
     assert fourth is not None
-    special = 1 if whole.problem.firsts[0][0] else 0
+    special = 1 if whole.problem.places[0][0] else 0
     for length, expected in (
         (fourth + special, ((0, 0, "x"), (2, 2, "y"))),
         (third + special, ((0, 0, "x"),)),
@@ -156,7 +156,7 @@ def test_words_that_become_no_token_are_outside_of_entities() -> None:
     split = sentences(*((text, ((len(text.split(" ")) - 1,) * 2 + ("x",),)) for text in texts))
     split_ids = encoded(word_pieces(), "tokens", split, ("x",))
     assert isinstance(split_ids.problem, Tokens)
-    assert split_ids.problem.firsts == ((1, None, 2), (None, 1), (None,), (None,))
+    assert split_ids.problem.places == ((1, None, 2), (None, 1), (None,), (None,))
     assert entities(split_ids) == [((2, 2, "x"),), ((1, 1, "x"),), (), ()]
     bare = encoded(bytes_of_words(), "tokens", split, ("x",))
     assert bare.ids[3] == (0,)  # a row of no tokens is one of padding
@@ -315,3 +315,39 @@ def test_pairs_of_texts_serve_every_type_that_reads_pooled_states(
     assert batch.targets.tolist() == targets[::-1]
     assert found.problem.per_token is False
     assert (found.examples, found.cut) == (2, None)
+
+
+# -- causal models, whose tokens know of none behind them
+
+
+def test_a_causal_models_word_is_tagged_where_all_of_it_was_seen() -> None:
+    text = sentences(("Zoë saw films, Kölns", ((0, 0, "x"), (2, 3, "y"))))
+    split = encoded(word_pieces(), "tokens", text, ("x", "y"), causal=True)
+    #      [CLS] zoe saw film ##s , ko ##ln ##s [SEP]
+    x = IGNORED
+    assert split.labels == ((x, 1, 0, x, x, 3, x, x, 4, x),)
+    assert isinstance(split.problem, Tokens)
+    assert split.problem.places == ((1, 2, 5, 8),)
+    assert entities(split) == [((0, 0, "x"), (2, 3, "y"))]
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@pytest.mark.parametrize("causal", [False, True])
+def test_no_answer_stands_where_a_token_can_know_of_it(name: str, causal: bool) -> None:
+    split = Split(("who", "who"), ("Zoë saw a film in Köln", "Köln saw a film"), (((0, "Zoë"),), ()))
+    found = encoded(TOKENIZERS[name](), "spans", split, causal=causal)
+    nowhere = len(found.ids[1]) - 1 if causal else 0
+    assert found.labels[1] == (nowhere, nowhere, len(found.ids[1]))
+    logits = torch.zeros(1, len(found.ids[1]), 2)
+    logits[0, nowhere] = 5
+    (candidate,) = found.problem.predictions(logits, [1])
+    assert candidate.none == 10 > candidate.score  # which it could not be, were the token an answer as well
+    assert found.predictions([candidate, candidate]) == ("", "")
+
+
+def test_an_answer_may_be_as_long_as_those_trained_on() -> None:
+    context = "film " * 60
+    for words, longest in ((3, LONGEST_ANSWER), (45, 45), (59, 50)):
+        split = Split(("who",), (context,), (((0, context[: 5 * words - 1]),),))
+        found = encoded(word_pieces(), "spans", split, max_length=50)
+        assert found.problem.about == {"type": "spans", "unanswerable": False, "longest": longest}

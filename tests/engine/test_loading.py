@@ -151,9 +151,9 @@ def test_an_encoders_weights_that_are_missing_are_not_made_up(tmp_path: Path) ->
 )
 def test_a_missing_padding_token_is_stood_in_for(special: dict[str, str], pad: int) -> None:
     tokenizer = _tokenizer(**special)
-    tokenizer.padding_side = "left"
+    tokenizer.padding_side = tokenizer.truncation_side = "left"
     prepare_tokenizer(tokenizer, "here")
-    assert (tokenizer.pad_token_id, tokenizer.padding_side) == (pad, "right")
+    assert (tokenizer.pad_token_id, tokenizer.padding_side, tokenizer.truncation_side) == (pad, "right", "right")
 
 
 def test_a_tokenizer_with_nothing_to_pad_with_is_refused() -> None:

@@ -8,6 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 from adapter_sweep.engine import probe as probe_module
 from adapter_sweep.engine.probe import (
+    head_only_predictions,
     known_entities,
     label_predictions,
     ridge_predictions,
@@ -82,3 +83,15 @@ def test_known_entities_are_of_one_type_alone_and_the_longest_is_taken() -> None
         ((0, 0, "loc"), (1, 1, "loc")),
         (),
     )
+
+
+def test_a_head_is_fitted_on_no_more_rows_than_there_is_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, evaluated = states(300), states(40, seed=1)
+    labels = [int(row[0] > 3) for row in train.tolist()]
+    whole = head_only_predictions(train, evaluated, labels)
+    monkeypatch.setattr(probe_module, "MOST_ROWS", 30)
+    assert head_only_predictions(train, evaluated, labels) == head_only_predictions(
+        train[::10], evaluated, labels[::10]
+    )
+    assert head_only_predictions(train, evaluated, labels) != whole
+    assert head_only_predictions(train, evaluated, [0, 1] * 150) == (0,) * 40  # every tenth alone is of one class

@@ -12,7 +12,7 @@ from scipy.special import ndtr, ndtri
 
 from adapter_sweep.records import StudyView
 from adapter_sweep.report.evidence.scores import run_scores
-from adapter_sweep.report.metrics import row_table
+from adapter_sweep.resampling import row_table
 
 Floats = npt.NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from adapter_sweep.report.evidence.intervals import score_interval
 from adapter_sweep.report.evidence.labels import compare_costs, front_probabilities, surely_higher
 from adapter_sweep.report.evidence.scores import resampled_scores
 from adapter_sweep.report.intervals import wilson
-from adapter_sweep.report.metrics import row_table
+from adapter_sweep.resampling import row_table
 
 
 @pytest.mark.parametrize(

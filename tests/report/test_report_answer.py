@@ -51,6 +51,14 @@ def test_no_gain_over_an_anchor_is_said() -> None:
     assert not any("no gain" in sentence for sentence in answer(usual_study()).details)
 
 
+def test_without_an_error_bar_too_a_better_anchor_is_said() -> None:
+    anchors = {"known entities": {"accuracy": 0.9}, "majority class": {"accuracy": 0.1}}
+    said = answer(usual_study(config={"task": {"metric": "entity_f1"}}, anchors=anchors))
+    assert said.error is None
+    assert "No trial is better than “known entities”: this study shows no gain over it." in said.details
+    assert not any("majority class”" in sentence for sentence in said.details)
+
+
 def test_zero_complete_trials_are_said() -> None:
     said = answer(make_study(make_trial(0, state=TrialState.FAILED)))
     assert said.headline == "No trial is complete, so there is no front yet."

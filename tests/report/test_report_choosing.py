@@ -190,6 +190,24 @@ def test_an_anchor_as_good_and_a_noisy_reading_are_said() -> None:
     assert notes[1].startswith("“head-only probe” scores 0.790")
 
 
+@pytest.mark.parametrize(
+    ("anchor", "said"),
+    [
+        (0.9, "“head-only probe” scores 0.900, which is better than the trial does"),
+        (0.8, "“head-only probe” scores 0.800: the trial is no better"),
+        (0.79, None),
+    ],
+)
+def test_without_an_error_an_anchor_as_good_is_said(anchor: float, said: str | None) -> None:
+    study = make_study(
+        make_trial(0, 0.80, 10, 1.0),
+        anchors={"head-only probe": {"accuracy": anchor}},
+        config={"task": {"metric": "entity_f1"}},
+    )
+    notes = [text for label, text in choice_lines(study, choose(study, Budget())) if label == "Note"]
+    assert notes == ([said] if said else [])
+
+
 def test_other_objectives() -> None:
     loss = make_study(
         make_trial(0, 0.8, 10, 1.0, train_loss=0.3),

@@ -106,6 +106,19 @@ def test_the_error_on_validation_is_told_where_the_score_gives_it() -> None:
     assert error("pearson", 0.8, examples=3) is None
 
 
+@pytest.mark.parametrize("metric", ["entity_f1", "micro_f1", "f1", "macro_f1", "matthews", "accuracy", "spearman"])
+def test_a_recorded_error_is_used(metric: str) -> None:
+    trials = [make_trial(n, 0.8 - n / 100, 10_000 - n, 1.0 - n / 100, accuracy_stderr=0.05) for n in range(2)]
+    study = make_study(*trials, config={"task": {"metric": metric}})
+    assert standard_error(study, trials[0], "accuracy") == 0.05
+    assert standard_error(study, trials[0], metric) == (0.05 if metric == "accuracy" else None)  # not recorded as such
+    low, high = score_interval(study, trials[0], "accuracy") or (0.0, 0.0)
+    assert (high - low) / 2 == pytest.approx(1.96 * 0.05, rel=0.1)
+    recommended = choose(study, Budget()).recommended
+    assert recommended is not None
+    assert recommended.trial.number == 1  # the cheaper one, within one standard error
+
+
 @pytest.mark.parametrize(("metric", "level"), [("pearson", 0.8), ("spearman", 0.8), ("spearman", 0.0)])
 def test_the_error_of_a_correlation_is_its_spread_over_samples(metric: str, level: float) -> None:
     random, found = np.random.default_rng(0), []

@@ -198,8 +198,8 @@ class _Confirming:
         self.console.print(f"Report      {written.paths.report_html}")
         if written.study.confirmation is None:
             raise AdapterSweepError(
-                "the majority class, the backbone and the head on it could not be scored (the log says why), and the "
-                "finalists wait for them; the same command tries again"
+                "the reference points could not be scored (the log says why), and the finalists wait for them; the "
+                "same command tries again"
             )
         runs = written.study.confirmation.runs
         if not any(run.state is TrialState.COMPLETE for run in runs):

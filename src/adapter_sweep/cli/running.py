@@ -1,5 +1,7 @@
 """Running a study's trials, here or in worker processes, with everything shown and published beside them."""
 
+import functools
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +21,8 @@ from adapter_sweep.study.messages import Job
 from adapter_sweep.study.workers import run_workers
 
 __all__ = ["Work", "run_work"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def run_work(work: Work, display: Display, publisher: Publisher, console: Consol
     publisher.study(active=True)
     if work.anchors is not None:
         with console.status("Scoring the backbone without adapters …"):
-            work.anchors()
+            _score_anchors(work.anchors)
     with display.progress(work.done, work.done + 1 if work.total is None else work.total):
         return run_trials(
             work.ledger,
@@ -71,6 +75,14 @@ def run_work(work: Work, display: Display, publisher: Publisher, console: Consol
             fixed=work.fixed,
             told=publisher.soon_trial,
         )
+
+
+def _score_anchors(anchors: Callable[[], None]) -> None:
+    """Score the anchors. What fails there, no room for hidden states say, is no trial's failure: it is logged."""
+    try:
+        anchors()
+    except Exception:
+        _log.warning("the backbone without adapters could not be scored, and the study goes on", exc_info=True)
 
 
 def _in_workers(work: Work, total: int, display: Display, publisher: Publisher) -> None:
@@ -98,7 +110,7 @@ def _in_workers(work: Work, total: int, display: Display, publisher: Publisher) 
         for device in capacity.devices
     ]
     if work.anchors is not None:
-        publisher.soon(work.anchors)
+        publisher.soon(functools.partial(_score_anchors, work.anchors))
     publisher.soon_study(active=True)
     with display.progress(work.done, total):
         run_workers(work.ledger, jobs, display, told=publisher.soon_trial)

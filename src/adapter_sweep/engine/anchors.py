@@ -23,10 +23,10 @@ def anchor_predictions(data: TaskData, held_out: Split, frozen: Frozen) -> dict[
     """What is predicted for every example of a split by what trains no adapter, by the task's type.
 
     - `classification`: the majority class of the training split, the frozen backbone with nothing trained, and a tuned
-      linear head on it.
+      linear head on it, fitted on at most `probe.MOST_ROWS` rows.
     - `multi_label`: the most frequent set of labels, and a tuned linear head, fitted on at most `probe.MOST_ROWS` rows.
     - `regression`: a tuned linear head. A number that is the same for all would correlate with nothing.
-    - `tokens`: the entities known from the training split, and a linear head on the first tokens of at most
+    - `tokens`: the entities known from the training split, and a linear head on the tokens of at most
       `probe.MOST_ROWS` words, tuned. No entities at all would score 0.
     - `spans`: the whole context, and no answer, where there may be none.
     """
@@ -62,17 +62,18 @@ def _tagged(data: TaskData, held_out: Split, frozen: Frozen) -> Predictions:
     """The entities of a linear head's tags."""
     places: list[tuple[list[int | None], ...]] = []
     states: list[Tensor] = []
-    for split in (data.train, held_out):
+    train = _enough(data.train)
+    for split in (train, held_out):
         encoded, stored = frozen(split)
         assert isinstance(encoded.problem, Tokens)
         starts = stored.starts.tolist()
-        rows = zip(starts, encoded.problem.firsts, strict=True)
-        places.append(tuple([None if at is None else start + at for at in firsts] for start, firsts in rows))
+        rows = zip(starts, encoded.problem.places, strict=True)
+        places.append(tuple([None if at is None else start + at for at in own] for start, own in rows))
         states.append(stored.states)
     train_at, held_out_at = places
     known = [
         (at, tag)
-        for own, labels in zip(train_at, data.train.labels, strict=True)
+        for own, labels in zip(train_at, train.labels, strict=True)
         for at, tag in zip(own, tags_of(labels, len(own), data.label_names), strict=True)
         if at is not None
     ]
@@ -82,3 +83,14 @@ def _tagged(data: TaskData, held_out: Split, frozen: Frozen) -> Predictions:
     return tuple(
         tuple(entities_of([0 if at is None else next(tags) for at in own], data.label_names)) for own in held_out_at
     )
+
+
+def _enough(split: Split) -> Split:
+    """Sentences that lie evenly in a split and hold at least `probe.MOST_ROWS` words: more states are of no use."""
+    assert split.words is not None
+    lengths = [len(words) for words in split.words]
+    step = max(1, sum(lengths) // probe.MOST_ROWS)
+    while step > 1 and sum(lengths[::step]) < probe.MOST_ROWS:
+        step -= 1
+    every = slice(None, None, step)
+    return Split(split.texts[every], None, split.labels[every], words=split.words[every])

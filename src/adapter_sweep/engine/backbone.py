@@ -53,6 +53,7 @@ class Backbone:
         precision: what the frozen weights are held and computed in.
         source: where it came from, for people.
         processor: what makes pixels of an image, for a backbone that reads images; it has no tokenizer.
+        causal: whether a token's hidden state knows of no token behind it, as in a decoder.
     """
 
     model: nn.Module
@@ -64,6 +65,7 @@ class Backbone:
     precision: Precision
     source: str
     processor: BaseImageProcessor | None = None
+    causal: bool = False
 
     @property
     def modality(self) -> Modality:
@@ -162,16 +164,19 @@ def wrap_backbone(
         model.config.use_cache = False  # type: ignore[union-attr]
     layout = find_layout(model)
     check_sites(model, layout)
-    resolved = _resolve(pooling, model, tokenizer, source)
+    causal = modality_of(model) != "image" and _is_causal(model)
+    resolved = _resolve(pooling, model, tokenizer, source, causal=causal)
     loaded = fingerprint(dict(model.named_parameters()))
     for parameter in model.parameters():
         # Not `model.to`: it would cast the buffers too, and rotary positions in bf16 are wrong by up to a radian.
         parameter.data = parameter.data.to(DTYPES[precision])
     held = fingerprint(dict(model.named_parameters()))
-    return Backbone(model, tokenizer, resolved, layout, loaded, held, precision, source, processor)
+    return Backbone(model, tokenizer, resolved, layout, loaded, held, precision, source, processor, causal)
 
 
-def _resolve(pooling: Pooling, model: nn.Module, tokenizer: PreTrainedTokenizerBase | None, source: str) -> Pooled:
+def _resolve(
+    pooling: Pooling, model: nn.Module, tokenizer: PreTrainedTokenizerBase | None, source: str, *, causal: bool
+) -> Pooled:
     if modality_of(model) == "image":
         allowed = ("cls", "mean") if has_image_token(model) else ("mean",)
         if pooling != "auto" and pooling not in allowed:
@@ -180,7 +185,6 @@ def _resolve(pooling: Pooling, model: nn.Module, tokenizer: PreTrainedTokenizerB
                 f"allowed: auto, {', '.join(allowed)}"
             )
         return cast(Pooled, allowed[0] if pooling == "auto" else pooling)
-    causal = _is_causal(model)
     if pooling == "cls" and causal:
         raise UserInputError(
             f"backbone.pooling='cls': the first token of {source} sees no other token; allowed: auto, last, mean"

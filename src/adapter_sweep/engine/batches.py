@@ -16,6 +16,7 @@ __all__ = [
     "Batch",
     "Cut",
     "Encoded",
+    "Shortened",
     "collate",
     "count_batches",
     "encode_texts",
@@ -43,12 +44,22 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class Shortened:
+    """What was cut off a split's rows: how many rows, and of `tokens` tasks the words and the entities lost by that."""
+
+    rows: int = 0
+    words: int = 0
+    entities: int = 0
+
+
+@dataclass(frozen=True)
 class Encoded:
     """A split as token ids: one list of ids and one label a row.
 
     Attributes:
         labels: what `problem` makes targets of.
         types: which of a pair's two texts each token is of, for models that are told; None for the others.
+        shortened: what of the texts is not in the rows, where the tokenizer tells.
         cut: how rows make up the split's examples; None where each row is one, in the split's order.
     """
 
@@ -58,6 +69,7 @@ class Encoded:
     types: tuple[tuple[int, ...], ...] | None = None
     problem: Problem = field(default_factory=Classification)
     cut: Cut | None = None
+    shortened: Shortened = Shortened()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -145,7 +157,10 @@ def encode_texts(
     # A text of characters the tokenizer drops, with no special tokens, would be an empty row.
     ids = tuple(tuple(row) or (pad_id,) for row in encoded["input_ids"])
     types = encoded["token_type_ids"] if told else None
-    return Encoded(ids, tuple(labels), pad_id, tuple(map(tuple, types)) if types is not None else None)
+    encodings = encoded.encodings or [None] * len(ids)  # none of a slow tokenizer, which does not tell
+    cut = sum(own is not None and bool(own.overflowing) for own in encodings)
+    told_types = tuple(map(tuple, types)) if types is not None else None
+    return Encoded(ids, tuple(labels), pad_id, told_types, shortened=Shortened(rows=cut))
 
 
 def epoch_batches(split: Encoded, *, batch_size: int, max_tokens: int, seed: int, epoch: int) -> Iterator[Batch]:

@@ -99,7 +99,7 @@ def load_backbone(
 
 
 def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, where: str) -> None:
-    """See that a tokenizer has a token to pad with, and pads on the right, where padding moves no token's position.
+    """See that a tokenizer has a token to pad with, and pads and cuts on the right, where no token's position moves.
 
     Raises:
         UserInputError: it has neither a padding token nor one that can stand in for it.
@@ -112,7 +112,7 @@ def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, where: str) -> None:
             f"backbone: the tokenizer of {where} has no token to pad with: neither a padding token nor one for the end "
             "of a text or for what is unknown; name one as pad_token in its tokenizer_config.json"
         )
-    tokenizer.padding_side = "right"
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
 
 
 def _reads_images(config: object) -> bool:

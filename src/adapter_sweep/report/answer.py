@@ -169,10 +169,9 @@ def _beside_anchors(study: StudyView, best: TrialView, error: float | None) -> l
     ]
     sign = 1 if study.objectives[primary] == "maximize" else -1
     for name, value in known.items():
-        if error is not None and sign * (best.metrics[primary] - value) <= error:
-            sentences.append(
-                f"No trial is more than one standard error beyond “{name}”: this study shows no gain over it."
-            )
+        if sign * (best.metrics[primary] - value) <= (error or 0.0):
+            beyond = "better than" if error is None else "more than one standard error beyond"
+            sentences.append(f"No trial is {beyond} “{name}”: this study shows no gain over it.")
     return sentences
 
 

@@ -1,6 +1,7 @@
-"""How far a score may be off, from the number of examples it was counted on."""
+"""How far a score may be off by which examples it was counted on."""
 
 import math
+from typing import NamedTuple
 
 from adapter_sweep.records import StudyView, TrialView
 from adapter_sweep.report.wording import task_metric
@@ -27,10 +28,11 @@ def wilson(share: float, rows: float) -> tuple[float, float]:
 
 
 def standard_error(study: StudyView, trial: TrialView, key: str) -> float | None:
-    """One standard error of a trial's score on the validation split, from the score and the number of its examples.
+    """One standard error of a trial's score on the validation split.
 
-    The search keeps no predictions, so only some metrics have one, and None is returned for the others (F1 of any kind,
-    Matthews correlation), whose error depends on how rare what they look for is:
+    It is the recorded one (`accuracy_stderr`). A trial without it, as older ones are, has what follows from the score
+    and the number of its examples, or None where that does not give it (F1 of any kind, Matthews correlation), as the
+    error depends on how rare what they look for is:
 
     - a share of n examples: sqrt(p (1 - p) / n), p keeping half an example's distance from 0 and 1, where the formula
       would claim certainty;
@@ -40,45 +42,63 @@ def standard_error(study: StudyView, trial: TrialView, key: str) -> float | None
       Psychometrika 65, 2000), as if predictions and labels were normal.
     """
     known = _known(study, trial, key)
-    if known is None:
-        return None
-    metric, value, examples = known
-    if METRICS[metric].formula is Formula.CORRELATION:
-        return (1 - value**2) * _fisher_error(metric, value, examples)
-    share = min(max(value, 0.5 / examples), 1 - 0.5 / examples)
-    return math.sqrt(share * (1 - share) / examples)
+    return None if known is None else known.error or _formula_error(known)
 
 
 def score_interval(study: StudyView, trial: TrialView, key: str) -> tuple[float, float] | None:
     """The 95 % interval of a trial's score where `standard_error` knows its error, else None.
 
-    Wilson's for a share or a mean; Fisher's for a correlation. It holds for one score looked at alone, not for the best
-    of many.
+    Wilson's for a share, a mean or an F1, with as many examples as give the recorded error; Fisher's for a correlation.
+    It holds for one score looked at alone, not for the best of many.
     """
     known = _known(study, trial, key)
     if known is None:
         return None
-    metric, value, examples = known
-    if METRICS[metric].formula is not Formula.CORRELATION:
-        return wilson(value, examples)
-    middle, half = math.atanh(value), Z_95 * _fisher_error(metric, value, examples)
-    return math.tanh(middle - half), math.tanh(middle + half)
+    error = known.error or _formula_error(known)
+    if error is None:
+        return None
+    if METRICS[known.metric].low < 0:
+        if not -1 < known.value < 1:
+            return None
+        middle, half = math.atanh(known.value), Z_95 * error / (1 - known.value**2)
+        return math.tanh(middle - half), math.tanh(middle + half)
+    rows = known.examples if known.error is None else _share_variance(known) / error**2
+    return wilson(known.value, rows)
 
 
-def _fisher_error(metric: str, value: float, examples: float) -> float:
-    """One standard error of a correlation's inverse hyperbolic tangent."""
-    more = 1 + value**2 / 2 if metric == "spearman" else 1.0
-    return math.sqrt(more / (examples - 3))
+class _Known(NamedTuple):
+    """A score, the examples it was counted on, and its recorded error."""
+
+    metric: str
+    value: float
+    examples: float
+    error: float | None
 
 
-def _known(study: StudyView, trial: TrialView, key: str) -> tuple[str, float, float] | None:
-    """A score as (metric, value, examples); None where that does not give its error."""
+def _known(study: StudyView, trial: TrialView, key: str) -> _Known | None:
+    """What is known of a score; None where it is none of the task's metric, or out of the metric's range."""
     metric = task_metric(study)
     value, examples = trial.metrics.get(key), trial.metrics.get("eval_examples")
     if key not in ("accuracy", metric) or metric not in METRICS or value is None or examples is None:
         return None
-    if METRICS[metric].formula is Formula.MEAN and 0 <= value <= 1 and 1 <= examples < math.inf:
-        return metric, value, examples
-    if METRICS[metric].formula is Formula.CORRELATION and -1 < value < 1 and 3 < examples < math.inf:
-        return metric, value, examples
+    if not (METRICS[metric].low <= value <= 1 and 1 <= examples < math.inf):
+        return None
+    error = trial.metrics.get("accuracy_stderr", math.nan)
+    return _Known(metric, value, examples, error if 0 < error < math.inf else None)
+
+
+def _formula_error(known: _Known) -> float | None:
+    """One standard error from the score and the number of its examples; None where they do not give it."""
+    formula, value = METRICS[known.metric].formula, known.value
+    if formula is Formula.MEAN:
+        return math.sqrt(_share_variance(known) / known.examples)
+    if formula is Formula.CORRELATION and -1 < value < 1 and known.examples > 3:
+        more = 1 + value**2 / 2 if known.metric == "spearman" else 1.0
+        return (1 - value**2) * math.sqrt(more / (known.examples - 3))
     return None
+
+
+def _share_variance(known: _Known) -> float:
+    """The variance of one example of a share."""
+    share = min(max(known.value, 0.5 / known.examples), 1 - 0.5 / known.examples)
+    return share * (1 - share)

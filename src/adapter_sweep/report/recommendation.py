@@ -124,7 +124,7 @@ def _notes(study: StudyView, choice: Choice, chosen: Option) -> list[str]:
     outdone = chosen.trial.number in outdone_trials(study) if chosen.score.source == "test" else False
     for name, value in _beside_it(study, choice, chosen).items():
         error = chosen.score.error
-        if error is not None and sign * (chosen.score.value - value) <= error:
+        if sign * (chosen.score.value - value) <= (error or 0.0):
             shown = f"“{one_line(name, 60)}” scores {number(choice.primary, value)}"
             if outdone and sign * (value - chosen.score.value) > 0:
                 fitting = " that fits" if choice.limits else ""
@@ -132,7 +132,8 @@ def _notes(study: StudyView, choice: Choice, chosen: Option) -> list[str]:
             elif sign * (value - chosen.score.value) > 0:
                 notes.append(f"{shown}, which is better than the trial does")
             else:
-                notes.append(f"{shown}: the trial is no more than one standard error beyond it")
+                beyond = "no better" if error is None else "no more than one standard error beyond it"
+                notes.append(f"{shown}: the trial is {beyond}")
     if choice.unmeasured:
         notes.append(f"{choice.unmeasured:,} complete trials lack a number that counts here, and are left out")
     return notes

@@ -11,7 +11,6 @@ from adapter_sweep.records import Confirmation, ConfirmedRun, ParamValue, Predic
 from adapter_sweep.report.front import primary_objective
 from adapter_sweep.report.intervals import standard_error
 from adapter_sweep.report.wording import number
-from adapter_sweep.scores import METRICS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,7 +144,7 @@ def anchor_scores(study: StudyView) -> dict[str, float]:
     if confirmation is None or not confirmation.labels:
         return {}
     from adapter_sweep.report.evidence.scores import run_scores
-    from adapter_sweep.report.metrics import row_table
+    from adapter_sweep.resampling import row_table
 
     metric, labels = confirmation.metric, confirmation.labels
     return {
@@ -206,10 +205,15 @@ def _mean(confirmation: Confirmation, runs: Sequence[ConfirmedRun]) -> Score:
 
 
 def _least_error(confirmation: Confirmation, predictions: Sequence[Prediction]) -> float:
-    """Half an example's distance from the best: where all or none is right the jackknife would claim certainty."""
-    width = 1 - METRICS[confirmation.metric].low
-    rows = width / _grain(confirmation.metric, _Same(predictions), _Same(confirmation.labels))
-    return width * math.sqrt(0.5 / rows * (1 - 0.5 / rows) / rows)
+    from adapter_sweep.jackknife import least_error
+
+    return least_error(confirmation.metric, _grain(confirmation.metric, _Same(predictions), _Same(confirmation.labels)))
+
+
+def _jackknife(left_out: "Values") -> float:
+    from adapter_sweep.jackknife import jackknife_error
+
+    return jackknife_error(left_out)
 
 
 def _seed_error(values: Sequence[float]) -> float:
@@ -225,12 +229,6 @@ def _reach(errors: tuple[float, float], degrees: tuple[int, int]) -> float:
         return 0.0
     each = sum(part**4 / free for part, free in zip(errors, degrees, strict=True) if free)
     return float(stdtrit(error**4 / each, 0.975)) * error
-
-
-def _jackknife(left_out: "Values") -> float:
-    """One standard error from the values with each example left out (Efron and Stein, 1981)."""
-    examples = len(left_out)
-    return math.sqrt((examples - 1) / examples * float(((left_out - left_out.mean()) ** 2).sum()))
 
 
 def _mean_left_out(confirmation: Confirmation, runs: Sequence[Sequence[Prediction]]) -> "Values":
@@ -262,13 +260,13 @@ class _Same:
 
 @functools.lru_cache(maxsize=512)  # every sentence and table of a report asks for the same few runs
 def _left_out(metric: str, predictions: _Same, labels: _Same) -> "Values":
-    from adapter_sweep.report.metrics import left_out, row_table
+    from adapter_sweep.resampling import left_out, row_table
 
     return left_out(metric, row_table(metric, predictions.rows, labels.rows))
 
 
 @functools.lru_cache(maxsize=64)
 def _grain(metric: str, predictions: _Same, labels: _Same) -> float:
-    from adapter_sweep.report.metrics import grain, row_table
+    from adapter_sweep.resampling import grain, row_table
 
     return grain(metric, row_table(metric, predictions.rows, labels.rows))

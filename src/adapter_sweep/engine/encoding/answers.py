@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from adapter_sweep.engine.batches import Cut, Encoded
 from adapter_sweep.engine.encoding.tokenizer import Rows, check_places, tokenize
-from adapter_sweep.engine.problems import Spans, Window
+from adapter_sweep.engine.problems import LONGEST_ANSWER, Spans, Window
 from adapter_sweep.engine.tasks.data import Split
 from adapter_sweep.errors import UserInputError
 
@@ -18,6 +18,8 @@ __all__ = ["encode_answers"]
 # Of the room that a question leaves for its context: what neighbouring windows share, so that an answer at the edge of
 # one is whole, and has words around it, in the other.
 _OVERLAP = 0.5
+# The answer with the most tokens is looked for among so many that have the most letters.
+_SURELY = 1000
 
 Answers = Sequence[tuple[int, str]]
 
@@ -33,13 +35,28 @@ class _Row(NamedTuple):
 
 
 def encode_answers(
-    tokenizer: PreTrainedTokenizerBase, split: Split, *, unanswerable: bool, token_types: bool = False, max_length: int
+    tokenizer: PreTrainedTokenizerBase,
+    split: Split,
+    trained: Sequence[Answers],
+    *,
+    token_types: bool = False,
+    causal: bool = False,
+    max_length: int,
 ) -> Encoded:
     """Each question with its context; where both are longer than `max_length`, in windows of it, half overlapping.
 
     A row's label is the first and the last token of the answer, and the row's length. What is learned of several
     accepted answers is the first. A window without the whole of it has its first token in the answer's place, as a
-    question without one has (Devlin et al. 2019, section 4.3).
+    question without one has (Devlin et al. 2019, section 4.3); of a causal model, whose first token knows nothing of
+    the text, its last.
+
+    Args:
+        tokenizer: of the backbone.
+        split: what is encoded.
+        trained: the answers of the training split: how long one may be, and whether there always is one.
+        token_types: whether the model is told the question from the context.
+        causal: whether the model's tokens know of none behind them.
+        max_length: of a row.
 
     Raises:
         UserInputError: the tokenizer cannot say where its tokens stand, or a question leaves no room for its context.
@@ -54,9 +71,10 @@ def encode_answers(
     for room, examples in alike.items():
         questions, contexts = ([texts[example] for example in examples] for texts in (split.texts, split.text_pairs))
         rows = tokenize(tokenizer, questions, contexts, max_length=max_length, overlap=int(room * _OVERLAP))
-        found += [_row(rows, row, split, examples[sample]) for row, sample in enumerate(rows.samples)]
+        found += [_row(rows, row, split, examples[sample], causal=causal) for row, sample in enumerate(rows.samples)]
     found.sort(key=lambda row: row.example)  # stable, so an example's windows stay in order
-    problem = Spans(tuple(row.window for row in found), unanswerable)
+    longest = _longest(tokenizer, trained, max_length)
+    problem = Spans(tuple(row.window for row in found), not all(trained), longest)
     return Encoded(
         tuple(row.ids for row in found),
         tuple(row.label for row in found),
@@ -84,7 +102,16 @@ def _rooms(tokenizer: PreTrainedTokenizerBase, questions: Sequence[str], max_len
     return rooms
 
 
-def _row(rows: Rows, row: int, split: Split, example: int) -> _Row:
+def _longest(tokenizer: PreTrainedTokenizerBase, trained: Sequence[Answers], max_length: int) -> int:
+    """The tokens of the longest answer that is trained on, at least `LONGEST_ANSWER`, and no more than a row has."""
+    texts = sorted({answers[0][1] for answers in trained if answers}, key=len)
+    if not texts:
+        return LONGEST_ANSWER
+    ids = tokenizer(texts[-_SURELY:], add_special_tokens=False)["input_ids"]
+    return max(LONGEST_ANSWER, min(max_length, max(map(len, ids))))
+
+
+def _row(rows: Rows, row: int, split: Split, example: int, *, causal: bool) -> _Row:
     assert split.text_pairs is not None
     ids, context = rows.ids[row], split.text_pairs[example]
     positions, places = [], []
@@ -97,9 +124,12 @@ def _row(rows: Rows, row: int, split: Split, example: int) -> _Row:
     begins = places[0][0] if row and rows.samples[row - 1] == rows.samples[row] else 0
     ends = places[-1][1] if row + 1 < len(rows.samples) and rows.samples[row + 1] == rows.samples[row] else len(context)
     answer = _answer(split.labels[example], places, (begins, ends))
-    label = (first + answer[0], first + answer[1], len(ids)) if answer is not None else (0, 0, len(ids))
+    nowhere = len(ids) - 1 if causal else 0
+    label = (first + answer[0], first + answer[1], len(ids)) if answer is not None else (nowhere, nowhere, len(ids))
     offsets = torch.tensor(places, dtype=torch.int32).view(-1, 2)
-    return _Row(example, ids, rows.types[row] if rows.types is not None else (), label, Window(context, first, offsets))
+    return _Row(
+        example, ids, rows.types[row] if rows.types is not None else (), label, Window(context, first, offsets, nowhere)
+    )
 
 
 def _answer(answers: Answers, places: Sequence[tuple[int, int]], window: tuple[int, int]) -> tuple[int, int] | None:

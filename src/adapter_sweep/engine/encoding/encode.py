@@ -24,7 +24,13 @@ _POOLED: Mapping[TaskType, Callable[[TaskData], Problem]] = {
 
 
 def encode_split(
-    tokenizer: PreTrainedTokenizerBase, data: TaskData, split: Split, *, token_types: bool = False, max_length: int
+    tokenizer: PreTrainedTokenizerBase,
+    data: TaskData,
+    split: Split,
+    *,
+    token_types: bool = False,
+    causal: bool = False,
+    max_length: int,
 ) -> Encoded:
     """A split as token ids, by the task's type.
 
@@ -33,6 +39,8 @@ def encode_split(
         data: the task; what its training split decides (a number's unit, say) holds for every split.
         split: of the task, or a part of one.
         token_types: whether the model is told which of a pair's two texts a token is of.
+        causal: whether the model's tokens know of none behind them, see `Backbone.causal`: then what stands for a word,
+            or for no answer, is a last token rather than a first.
         max_length: of a row, in tokens with the special ones. Longer texts are cut; a longer context becomes several
             rows.
 
@@ -42,8 +50,8 @@ def encode_split(
     """
     options: dict[str, Any] = {"token_types": token_types, "max_length": max_length}
     if data.type == "tokens":
-        return encode_words(tokenizer, split, data.label_names, max_length=max_length)
+        return encode_words(tokenizer, split, data.label_names, causal=causal, max_length=max_length)
     if data.type == "spans":
-        return encode_answers(tokenizer, split, unanswerable=not all(data.train.labels), **options)
+        return encode_answers(tokenizer, split, data.train.labels, causal=causal, **options)
     texts = encode_texts(tokenizer, split.texts, split.labels, text_pairs=split.text_pairs, **options)
     return replace(texts, problem=_POOLED[data.type](data))

@@ -27,6 +27,10 @@ class Rows:
     pad_id: int
     _encodings: Sequence[Any]
 
+    def is_cut(self, row: int) -> bool:
+        """Whether tokens of its text did not fit into a row."""
+        return bool(self._encodings[row].overflowing)
+
     def tokens(self, row: int) -> Iterator[tuple[int, int, tuple[int, int]]]:
         """Each of a row's tokens but the special ones: its position, of which text it is (0 or 1), and its first
         character there and the one after its last.

@@ -23,22 +23,22 @@ IGNORED = -100
 class Tokens:
     """Entities, each (first word, last word, type).
 
-    A word's tag is read off its first token (Devlin et al. 2019, section 5.3); the others are left out of loss and
-    prediction.
+    A word's tag is read off one of its tokens; the others are left out of loss and prediction.
 
     Attributes:
         types: the entity types.
-        firsts: of each row, the position of each word's first token; None for a word that has none, because the row
-            was cut before it or the tokenizer drops it. Such a word is predicted to be outside of entities.
+        places: of each row, the position of the token that each word's tag is read off; None for a word that has none,
+            because the row was cut before it or the tokenizer drops it. Such a word is predicted to be outside of
+            entities.
     """
 
     types: tuple[str, ...]
-    firsts: tuple[tuple[int | None, ...], ...]
+    places: tuple[tuple[int | None, ...], ...]
     per_token: bool = True
 
     @property
     def about(self) -> dict[str, Any]:
-        """Nothing but the type: the label names are the entity types."""
+        """Nothing but the type: the label names are the entity types, and the backbone says which token is a word's."""
         return {"type": "tokens"}
 
     def targets(self, labels: Sequence[Any], tokens: int, /) -> Tensor:
@@ -68,6 +68,6 @@ class Tokens:
         """The entities of each row."""
         best = logits.argmax(dim=-1).tolist()
         return [
-            tuple(entities_of([OUTSIDE if at is None else tags[at] for at in self.firsts[row]], self.types))
+            tuple(entities_of([OUTSIDE if at is None else tags[at] for at in self.places[row]], self.types))
             for tags, row in zip(best, rows, strict=True)
         ]

@@ -18,8 +18,8 @@ from adapter_sweep.report.evidence.scores import resampled_scores, run_scores
 from adapter_sweep.report.evidence.standing import Standing, standings
 from adapter_sweep.report.front import cost_objective
 from adapter_sweep.report.intervals import wilson
-from adapter_sweep.report.metrics import grain, row_table
 from adapter_sweep.report.wording import one_line
+from adapter_sweep.resampling import grain, row_table
 from adapter_sweep.scores import METRICS
 
 __all__ = ["gather"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from adapter_sweep.report.metrics import weighted_scores
+from adapter_sweep.resampling import weighted_scores
 
 __all__ = ["resampled_scores", "run_scores"]
 

@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from metric_rows import REFERENCES, rows_of
 
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.report.evidence import scores
 from adapter_sweep.report.evidence.scores import resampled_scores, run_scores
-from adapter_sweep.report.metrics import grain, left_out, row_table
+from adapter_sweep.resampling import grain, left_out, row_table
 from adapter_sweep.scores import METRICS
+from metric_rows import REFERENCES, rows_of
 
 
 def test_every_metric_has_a_reference() -> None:
