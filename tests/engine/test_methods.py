@@ -295,6 +295,40 @@ def test_a_parallel_adapter_takes_what_its_sublayer_is_given() -> None:
     torch.testing.assert_close(out[0] if isinstance(out, tuple) else out, expected)
 
 
+def test_a_parallel_adapter_takes_the_texts_of_a_projection_that_reads_relative_positions_too() -> None:
+    """DeBERTa v3 projects its relative positions by the texts' own projections, afterwards."""
+    backbone = tiny_backbone("deberta-v3")
+    model = _moved(AdaptedModel(backbone, ParallelSpec(4, "attention"), 3, seed=0))
+    given: list[torch.Tensor] = []
+    layer: Any = backbone.model.get_submodule(backbone.layout.layers[0].name)
+    seen: list[torch.Tensor] = []
+    hook = layer.attention.self.query_proj.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+    first = next(iter(model.adapters.values()))
+    first.register_forward_pre_hook(lambda _module, args: given.append(args[0]))
+    model(tokens())
+    hook.remove()
+    assert seen[0].shape != seen[1].shape
+    assert given[0] is seen[0]
+
+
+def test_bitfit_trains_biases_of_modules_that_hold_others_alone() -> None:
+    """DeBERTa's attention adds two of its own to what its projection makes."""
+    backbone = tiny_backbone("deberta", precision="bf16")
+    models = [_moved(AdaptedModel(backbone, BitFitSpec(), 3, seed)) for seed in range(2)]
+    own = [name for name, p in models[0].named_parameters() if name.endswith(("q_bias", "v_bias"))]
+    assert len(own) == 2 * LAYERS
+    found = _state(backbone)
+    models[0](tokens()).square().sum().backward()
+    for name in own:
+        parameter = models[0].get_parameter(name)
+        assert parameter.dtype == torch.float32
+        assert parameter.grad is not None
+        assert parameter.grad.any()
+    assert _state(backbone) == found
+    with pytest.raises(ValueError, match="BitFitSpec goes through the backbone alone"):
+        Cohort(models)
+
+
 def test_shared_adapters_are_counted_and_saved_once() -> None:
     backbone = tiny_backbone()
     own, shared = (BottleneckSpec(4, shared=shared, layer_norms="none") for shared in (False, True))
