@@ -54,6 +54,18 @@ _GROUPED: dict[str, Any] = {**_COMMON, "num_key_value_heads": 2, "head_dim": 8}
 _TEXT_TO_TEXT: dict[str, Any] = {"d_model": HIDDEN, "vocab_size": VOCABULARY}
 # The other families: name -> the configuration's type and values. They have what the ten above do not.
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    # Its attention has biases of its own beside those of its projections.
+    "deberta": (
+        "deberta",
+        {
+            **_COMMON,
+            "relative_attention": True,
+            "pos_att_type": ["c2p", "p2c"],
+            "position_biased_input": False,
+            "max_relative_positions": -1,
+            "type_vocab_size": 0,
+        },
+    ),
     "deberta-v2": (
         "deberta-v2",
         {

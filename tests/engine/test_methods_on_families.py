@@ -55,13 +55,14 @@ _NO_BIAS = "has no bias terms in its layers"
 REFUSED = {
     **{("bitfit", family): _NO_BIAS for family in ("llama", "mistral", "qwen3", "gemma", "gemma2", "gemma3", "phi3")},
     **{("bitfit", family): _NO_BIAS for family in ("modernbert", "t5")},
-    **{("prefix", family): _NO_CACHE for family in ("distilbert", "albert", "mpnet", "deberta-v2", "deberta-v3")},
-    **{("prefix", family): _NO_CACHE for family in ("modernbert", "bart", "vit")},
+    **{("prefix", family): _NO_CACHE for family in ("distilbert", "albert", "mpnet", "deberta", "deberta-v2")},
+    **{("prefix", family): _NO_CACHE for family in ("deberta-v3", "modernbert", "bart", "vit")},
     ("prefix", "t5"): "does not compute with keys and values given it",
     ("prompt", "vit"): "takes no inputs_embeds, which the method needs",
 }
 # What these train computes on the relative positions too, which are no part of a batch: such models go alone.
 UNSHARED = {(method, family) for method in ("lora", "bitfit", "layernorm") for family in ("deberta-v2", "deberta-v3")}
+UNSHARED |= {("lora", "deberta")}
 UNSHARED |= {("ia3", "deberta-v3")}  # whose keys are made of them by the projection for the texts' keys
 EXACT, NEAR = ("parallel", "lora", "ia3", "bitfit", "layernorm", "full", "head"), ("bottleneck",)
 

@@ -19,7 +19,7 @@ __all__ = ["Projections", "chosen_projections", "features", "projections_of"]
 _SUFFIX = r"(_?(proj|lin|linear|layer))?"
 _NAMES = (("q", "query"), ("k", "key"), ("v", "value"))
 _QUERY, _KEY, _VALUE = (re.compile(f"({short}|{name}){_SUFFIX}") for short, name in _NAMES)
-_FUSED = re.compile(r"c_attn|query_key_value|\w*qkv\w*", re.IGNORECASE)
+_FUSED = re.compile(r"c_attn|in_proj|query_key_value|\w*qkv\w*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

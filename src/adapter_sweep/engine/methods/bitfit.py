@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from adapter_sweep.engine.backbone import Backbone
 from adapter_sweep.engine.methods.insertion import Insertion, key_of
@@ -19,6 +19,9 @@ __all__ = ["BitFitSpec"]
 @dataclass(frozen=True)
 class BitFitSpec:
     """Every bias term of the backbone's layers, those of the layer norms included.
+
+    Where a module has biases of its own beside other modules (DeBERTa's attention), the model goes through the backbone
+    alone: nothing can stand in for such a module for a part of the batch.
 
     Attributes:
         layers: of which layers: `all`, `top:K` (the K nearest the output), or indices from 0 at the input.
@@ -35,12 +38,20 @@ class BitFitSpec:
     def build(self, backbone: Backbone, generator: torch.Generator) -> Parts:
         """See `Method`."""
         model = backbone.model
-        replaced = {
-            name: _TrainedBias(model.get_submodule(name), list(biases))
-            for name, biases in self._biases(model, backbone.layout).items()
-        }
-        adapters = {key_of(name): module for name, module in replaced.items()}
-        return Parts(adapters, insertion=Insertion(replaced=replaced))
+        adapters: dict[str, nn.Module] = {}
+        replaced: dict[str, nn.Module] = {}
+        beside: dict[str, _Biases] = {}
+        for name, biases in self._biases(model, backbone.layout).items():
+            module = model.get_submodule(name)
+            if next(module.children(), None) is None:
+                adapters[key_of(name)] = replaced[name] = _TrainedBias(module, list(biases))
+            else:
+                adapters[key_of(name)] = beside[name] = _Biases(module, list(biases))
+
+        def weights() -> dict[str, Tensor]:
+            return {f"{name}.{own}": bias for name, held in beside.items() for own, bias in held.cast().items()}
+
+        return Parts(adapters, insertion=Insertion(replaced=replaced, weights=weights if beside else None))
 
     def lowest_layer(self, backbone: Backbone) -> int | None:
         """See `Method`."""
@@ -61,22 +72,32 @@ class BitFitSpec:
         return found
 
 
-class _TrainedBias(nn.Module):
-    """A module of the backbone with float32 biases of its own, which it adds in its own precision."""
+class _Biases(nn.Module):
+    """Float32 copies of a module's biases."""
 
     def __init__(self, module: nn.Module, names: list[str]) -> None:
         super().__init__()
-        own = copy(module)  # which shares everything, and then has a table of parameters of its own
-        own._parameters = dict(module._parameters)
-        self._module = (own,)  # in a tuple, so that it is not registered as a submodule
         self._dtypes = {name: module.get_parameter(name).dtype for name in names}
         self.biases = nn.ParameterDict(
             {name: nn.Parameter(module.get_parameter(name).detach().float().clone()) for name in names}
         )
 
+    def cast(self) -> dict[str, Tensor]:
+        """The biases in the module's precision."""
+        return {name: self.biases[name].to(dtype) for name, dtype in self._dtypes.items()}
+
+
+class _TrainedBias(_Biases):
+    """A module of the backbone with float32 biases of its own, which it adds in its own precision."""
+
+    def __init__(self, module: nn.Module, names: list[str]) -> None:
+        super().__init__(module, names)
+        own = copy(module)  # which shares everything, and then has a table of parameters of its own
+        own._parameters = dict(module._parameters)
+        self._module = (own,)  # in a tuple, so that it is not registered as a submodule
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes, with these biases."""
         parameters: dict[str, Any] = self._module[0]._parameters
-        for name, dtype in self._dtypes.items():
-            parameters[name] = self.biases[name].to(dtype)
+        parameters.update(self.cast())
         return self._module[0](*args, **kwargs)
