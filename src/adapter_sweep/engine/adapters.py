@@ -170,13 +170,20 @@ class AdaptedModel(nn.Module):
         Raises:
             ValueError: the method cannot be merged.
         """
+        with inserted(self.backbone.model, self.merge()):
+            yield
+
+    def merge(self) -> Insertion:
+        """What stands in for the backbone's modules where the method is merged: copies, of the values as they are now.
+
+        Raises:
+            ValueError: the method cannot be merged.
+        """
         make = self._parts[0].merged
         if make is None:
             raise ValueError(f"{type(self.spec).__name__} cannot be merged")
         with torch.no_grad():
-            replaced = make()
-        with inserted(self.backbone.model, Insertion(replaced=replaced)):
-            yield
+            return Insertion(replaced=make())
 
 
 def _numel(module: nn.Module) -> int:
