@@ -2,13 +2,14 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, RobertaConfig, RobertaModel
 
 from adapter_sweep import bench as bench_module
-from adapter_sweep.bench import _usable_positions, open_bench
+from adapter_sweep.bench import _usable_positions, check_methods, open_bench
 from adapter_sweep.config.compose import compose
 from adapter_sweep.data import load_task
 from adapter_sweep.engine.backbone import DTYPES
@@ -96,6 +97,40 @@ def test_texts_longer_than_the_backbone_takes_are_named_at_once(tiny_bert: Path,
         f"train.max_length=65: {tiny_bert} takes at most 64 tokens",
         f"latency.tokens=65: {tiny_bert} takes at most 64 tokens",
     )
+
+
+def test_every_method_that_cannot_be_had_is_named_before_the_first_trial(tiny_bert: Path, toy_csv: Path) -> None:
+    bottleneck = toy_config(tiny_bert).method.model_dump()
+    methods = {
+        "deep": {**bottleneck, "layers": "top:3"},
+        "long": {"kind": "prompt", "length": 50},
+        "short": {"kind": "prompt", "length": 50},
+        "lora": {"kind": "lora", "rank": 2, "targets": "nothing"},
+        "head": {"kind": "head"},
+    }
+    space = {"method": f"choice({','.join(methods)})", "short.train.max_length": "choice(14)"}
+    with pytest.raises(UserInputError) as caught:
+        open_bench(settings(tiny_bert, toy_csv, methods=methods, search_space=space, method={"kind": "head"}))
+    deep, long, lora = caught.value.problems
+    assert deep.startswith("deep: method.layers=top:3: the backbone has 2 distinct layers")
+    assert long == f"long: train.max_length=16: {tiny_bert} takes at most 64 tokens, 50 of them the method's"
+    assert lora.startswith("lora: method.targets: no projection is called 'nothing'")
+
+
+def test_a_method_whose_input_the_model_does_not_read_is_named(
+    tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deaf(BertModel):
+        def forward(self, input_ids: Any, attention_mask: Any, past_key_values: Any = None, **inputs: Any) -> Any:
+            return super().forward(input_ids, attention_mask[:, -input_ids.shape[1] :], **inputs)
+
+    backbone = toy_bench(tiny_bert).backbone
+    monkeypatch.setattr(backbone.model, "__class__", Deaf)
+    methods = {"far": {"kind": "prefix", "length": 2}, "lora": {"kind": "lora", "rank": 2}}
+    with pytest.raises(UserInputError) as caught:
+        check_methods(toy_config(tiny_bert, methods=methods, search_space={"method": "choice(far,lora)"}), backbone)
+    (problem,) = caught.value.problems
+    assert problem.startswith("far: method=prefix: Deaf does not compute with keys and values given it")
 
 
 @pytest.mark.parametrize(

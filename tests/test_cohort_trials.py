@@ -17,6 +17,7 @@ from adapter_sweep.cohort_size import cohort_size
 from adapter_sweep.config.methods import HeadMethod
 from adapter_sweep.engine import memory as memory_module
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec, MethodSpec
+from adapter_sweep.engine.methods import LoraSpec
 from adapter_sweep.engine.saving import CONFIG_FILE
 from adapter_sweep.errors import GuardError
 from adapter_sweep.records import TrialState
@@ -349,6 +350,28 @@ def test_of_several_methods_the_one_that_takes_most_memory_decides(
     assert isinstance(asked[0], HeadSpec)
     assert isinstance(asked[1], BottleneckSpec)
     assert asked[1].width == 32
+
+
+def test_a_method_that_cannot_be_had_bounds_nothing_and_searched_targets_are_the_widest(
+    tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[MethodSpec] = []
+    monkeypatch.setattr(cohort_module, "cohort_bound", lambda model, *_, **__: asked.append(model.spec) or 3)
+    monkeypatch.setitem(cohort_module._MOST, "cpu", 4)
+    lora = {"kind": "lora", "rank": 2}
+    config = toy_config(
+        tiny_bert,
+        study__n_trials=40,
+        train__cohort="auto",
+        methods={"deep": {"kind": "ia3", "layers": "top:9"}, "lora": lora, "named": lora},
+        search_space={
+            "method": "choice(deep, lora, named)",
+            "lora.method.targets": "choice(attention, all_linear)",
+            "named.method.targets": "choice(query, dense)",
+        },
+    )
+    assert cohort_size(config, toy_bench(tiny_bert)) == 3
+    assert asked == [LoraSpec(2, targets=targets) for targets in ("all_linear", "query", "dense")]
 
 
 def test_a_bench_keeps_what_lies_below_for_all_its_trials(tiny_bert: Path) -> None:

@@ -289,7 +289,28 @@ def test_an_architecture_of_the_first_studies_has_the_key_it_had(studio: Studio)
     first = ("kind", "width", "placement", "activation", "layer_norms", "layers")
     assert method.architecture() == {name: getattr(method, name) for name in first}
     other = toy_config(studio.tiny_bert, method__scaling=2.0, method__shared=True).method
-    assert other.architecture().items() - method.architecture().items() == {("scaling", 2.0), ("shared", True)}
+    assert other.architecture().items() - method.architecture().items() == {("scaling", "fixed"), ("shared", True)}
+    assert trial_module._architecture(toy_config(studio.tiny_bert), studio.bench)["method"] == method.architecture()
+
+
+def test_one_architecture_has_one_key_however_it_is_told(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    def keys(of: str, *variants: dict[str, Any]) -> int:
+        find = getattr(trial_module, f"{of}_key")
+        return len({find(toy_config(studio.tiny_bert, **params), studio.bench) for params in variants})
+
+    layers = [{"method__layers": text} for text in ("all", "top:2", "[1,0]", "top:1", "[1]", "[0]")]
+    assert [keys("architecture", *some) for some in (layers[:3], layers[3:5], layers)] == [1, 1, 3]
+    scalings = [{"method__scaling": value} for value in (1, 2, 0.5, "learned")]
+    assert [keys("architecture", *some) for some in (scalings[1:3], scalings)] == [1, 3]
+    norms = [{"train__max_grad_norm": value} for value in (1.0, 2.0, 0.0)]
+    assert [keys("memory", *some) for some in (norms[:2], norms)] == [1, 2]
+    smoothed = [{"train__label_smoothing": value} for value in (0.1, 0.2, 0.0)]
+    assert [keys("memory", *some) for some in (smoothed[:2], smoothed)] == [1, 2]
+    both: list[dict[str, Any]] = [{"method": {"kind": "lora", "rank": 2}}, {}]
+    before = [trial_module.architecture_key(toy_config(studio.tiny_bert, **params), studio.bench) for params in both]
+    monkeypatch.setattr(trial_module, "version", lambda _: "another")
+    after = [trial_module.architecture_key(toy_config(studio.tiny_bert, **params), studio.bench) for params in both]
+    assert [was == now for was, now in zip(before, after, strict=True)] == [False, True]
 
 
 def test_another_process_that_was_first_has_the_word(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:

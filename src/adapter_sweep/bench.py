@@ -11,12 +11,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from adapter_sweep.config import SweepConfig
+from adapter_sweep.config import SweepConfig, validate, with_params
+from adapter_sweep.config.naming import METHOD, applying
 from adapter_sweep.config.schema import HubBackbone, LocalBackbone
+from adapter_sweep.config.space import Choices, parse_dimension
 from adapter_sweep.data import load_task
 from adapter_sweep.engine import assets
 from adapter_sweep.engine.activations import Activations, Stored
-from adapter_sweep.engine.adapters import MethodSpec, count_params
+from adapter_sweep.engine.adapters import MethodSpec, check_method
 from adapter_sweep.engine.anchors import anchor_predictions
 from adapter_sweep.engine.attention import choose_attention, typical_batch
 from adapter_sweep.engine.backbone import Backbone, Precision
@@ -32,7 +34,7 @@ from adapter_sweep.jackknife import is_defined, score_error
 from adapter_sweep.provenance import code_provenance, cpu_name, physical_cores
 from adapter_sweep.scores import TASK_METRICS
 
-__all__ = ["Bench", "check_lengths", "method_spec", "open_backbone", "open_bench", "scoring_bounds"]
+__all__ = ["Bench", "check_lengths", "check_methods", "method_spec", "open_backbone", "open_bench", "scoring_bounds"]
 
 _log = logging.getLogger(__name__)
 
@@ -252,6 +254,39 @@ def check_lengths(config: SweepConfig, backbone: Backbone) -> None:
         raise UserInputError(*too_long)
 
 
+def check_methods(config: SweepConfig, backbone: Backbone) -> None:
+    """Check that the method, or each of those that are chosen between, can be had on the backbone.
+
+    Raises:
+        UserInputError: what is wrong with which; with texts' lengths too, see `check_lengths`.
+    """
+    problems: list[str] = []
+    for method in config.methods or (None,):
+        try:
+            alone = _of_method(config, method)
+            check_lengths(alone, backbone)
+            check_method(backbone, method_spec(alone))
+        except UserInputError as error:
+            problems += [problem if method is None else f"{method}: {problem}" for problem in error.problems]
+    if problems:
+        raise UserInputError(*problems)
+
+
+def _of_method(config: SweepConfig, method: str | None) -> SweepConfig:
+    """The settings of one of the methods that are chosen between, with the values that are fixed for it alone."""
+    if method is None:
+        return config
+    own = {
+        key: parse_dimension(name, config.search_space[name])
+        for key, name in applying(config.search_space, method).items()
+        if key != METHOD
+    }
+    fixed = {
+        key: found.values[0] for key, found in own.items() if isinstance(found, Choices) and len(found.values) == 1
+    }
+    return validate(with_params(config.model_dump(), {METHOD: method, **fixed}))
+
+
 def open_bench(config: SweepConfig, *, threads: int | None = None) -> Bench:
     """Load what a configuration names, and set the process's threads.
 
@@ -260,7 +295,8 @@ def open_bench(config: SweepConfig, *, threads: int | None = None) -> Bench:
         threads: CPU threads where `train.threads` says nothing; unless given, one for each physical core.
 
     Raises:
-        UserInputError: the backbone, its layers, the data or the device cannot be used as given.
+        UserInputError: the backbone, its layers, the data or the device cannot be used as given, or a method cannot be
+            had on the backbone.
         AdapterSweepError: something could not be fetched.
     """
     device = _device(config.train.device)
@@ -272,8 +308,7 @@ def open_bench(config: SweepConfig, *, threads: int | None = None) -> Bench:
     precision = choose_precision(config.train.precision, device)
     backbone = open_backbone(config, precision.value)
     backbone.model.to(device)
-    check_lengths(config, backbone)
-    count_params(backbone.model, backbone.layout, method_spec(config), data.outputs)  # raises where it cannot be had
+    check_methods(config, backbone)
     with _quiet_transformers():
         attention = choose_attention(config.backbone.attention, backbone, _typical_batch(config, backbone, data))
     reasons = {"precision": precision.reason, "attention": attention.reason}

@@ -40,32 +40,32 @@ def cohort_size(config: SweepConfig, bench: Bench) -> int:
         most = min(most, study.n_trials // (10 * workers))
     if most <= 1:
         return 1
-    with suppress(UserInputError):  # its own trials will say what is wrong with it
-        bounds = {
-            "batch_size": _largest(config, "train.batch_size", config.train.batch_size),
-            "max_tokens": _largest(config, "train.max_tokens_per_batch", config.train.max_tokens_per_batch),
-        }
-        length = _largest(config, "train.max_length", config.train.max_length)
-        devices = torch.cuda.device_count() if bench.device.type == "cuda" else 1
-        share = 1 / -(-workers // devices)
-        with training_step():
-            split = bench.encoded(bench.data.train, length)
-            for method in _largest_methods(config):
+    bounds = {
+        "batch_size": _largest(config, "train.batch_size", config.train.batch_size),
+        "max_tokens": _largest(config, "train.max_tokens_per_batch", config.train.max_tokens_per_batch),
+    }
+    length = _largest(config, "train.max_length", config.train.max_length)
+    devices = torch.cuda.device_count() if bench.device.type == "cuda" else 1
+    share = 1 / -(-workers // devices)
+    found = []
+    with training_step():
+        split = bench.encoded(bench.data.train, length)
+        for method in _largest_methods(config):
+            with suppress(UserInputError):  # its own trials will say what is wrong with it
                 model = AdaptedModel(bench.backbone, method, bench.data.outputs, seed=0, per_token=bench.per_token)
-                most = min(most, cohort_bound(model, split, **bounds, share=share))
-            return most
-    return 1
+                found.append(cohort_bound(model, split, **bounds, share=share))
+    return min(most, *found) if found else 1
 
 
 def _largest_methods(config: SweepConfig) -> list[MethodSpec]:
     """Of each method the study may train, about the settings that take most memory."""
     if not config.methods:
-        return [_largest_method(config, None)]
+        return _largest_of(config, None)
     chosen = [(config.model_copy(update={"method": own}), method) for method, own in config.methods.items()]
-    return [_largest_method(alone, method) for alone, method in chosen]
+    return [spec for alone, method in chosen for spec in _largest_of(alone, method)]
 
 
-def _largest_method(config: SweepConfig, method: str | None) -> MethodSpec:
+def _largest_of(config: SweepConfig, method: str | None) -> list[MethodSpec]:
     spec = method_spec(config)
     searched = applying(config.search_space, method)
     own = {f.name for f in fields(spec) if f"method.{f.name}" in searched}
@@ -74,7 +74,14 @@ def _largest_method(config: SweepConfig, method: str | None) -> MethodSpec:
         for name in own & {"width", "rank", "length"}
     }
     changes |= {name: value for name, value in (("placement", "both"), ("layers", "all")) if name in own}
-    return replace(spec, **changes)
+    largest = replace(spec, **changes)
+    if "targets" not in own:
+        return [largest]
+    targets = parse_dimension("method.targets", config.search_space[searched["method.targets"]])
+    assert isinstance(targets, Choices)  # of names
+    named = ("all_linear",) if "all_linear" in targets.values else targets.values
+    widest: Any = replace  # mypy does not know which of the dataclasses has them
+    return [widest(largest, targets=each) for each in named]
 
 
 def _largest(config: SweepConfig, name: str, value: int) -> int:

@@ -67,6 +67,8 @@ METRIC_HELP: dict[str, str] = {
     "merged_latency_ratio": "latency ratio once the method's weights are merged into the backbone's, where they can be",
     "merged_latency_ratio_low": "lower end of the merged ratio's 95 % bootstrap interval",
     "merged_latency_ratio_high": "upper end of the merged ratio's 95 % bootstrap interval",
+    "merged_latency_noise_floor": "how far from 1 the backbone's ratio against itself may read beside the merged one",
+    "merged_latency_noisy": "1 where a merged reading's IQR over median exceeds 10 %, else 0",
     "batch_latency_p50_ms": "median latency of one throughput batch, milliseconds",
     "batch_latency_p90_ms": "90th percentile of the latency of one throughput batch, milliseconds",
     "batch_latency_ratio": "adapted over frozen backbone at the throughput batch",

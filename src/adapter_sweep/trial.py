@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,11 +13,13 @@ import transformers
 
 from adapter_sweep.bench import Bench, check_lengths, method_spec
 from adapter_sweep.config import SweepConfig
+from adapter_sweep.config.layers import parsed_layers
 from adapter_sweep.engine import guards
 from adapter_sweep.engine.adapters import AdaptedModel, ParamCount, count_params
 from adapter_sweep.engine.latency import LatencySpec, latency_metrics, measure, measure_merged, merged_metrics
 from adapter_sweep.engine.peak import largest_batch, peak_train_memory
 from adapter_sweep.engine.problems import LossSpec, check_loss, class_weights
+from adapter_sweep.engine.sites import chosen_indices
 from adapter_sweep.engine.tasks import TaskData
 from adapter_sweep.engine.train_spec import TrainSpec
 from adapter_sweep.engine.training import Progress
@@ -34,6 +37,8 @@ __all__ = [
     "train_spec",
 ]
 
+# Methods whose passes go through the library's modules.
+_OF_PEFT = ("lora", "ia3", "prefix", "prompt")
 # Of how a trial trains.
 _NO_MATTER_TO_MEMORY = ("epochs", "lr", "batch_size", "max_tokens", "weight_decay", "warmup_fraction", "seed")
 
@@ -180,7 +185,10 @@ def train_spec(config: SweepConfig, data: TaskData | None = None) -> TrainSpec:
 
 def architecture_key(config: SweepConfig, bench: Bench) -> str:
     """What latency depends on, as a key: architecture, backbone, device, batch shapes; no trained value, no rate."""
-    return _key(_architecture(config, bench) | {"latency": config.latency.model_dump()})
+    facts = _architecture(config, bench) | {"latency": config.latency.model_dump()}
+    if config.method.kind in _OF_PEFT:
+        facts["peft"] = version("peft")
+    return _key(facts)
 
 
 def memory_key(config: SweepConfig, bench: Bench) -> str:
@@ -189,16 +197,21 @@ def memory_key(config: SweepConfig, bench: Bench) -> str:
     rows = largest_batch(split, spec)
     batch = {"rows": len(rows), "tokens": len(split.ids[rows[0]]), "types": split.types is not None}
     training = {name: value for name, value in asdict(spec).items() if name not in _NO_MATTER_TO_MEMORY}
+    used = {name: bool(value) for name, value in asdict(spec.loss).items()}
+    training |= {"loss": used, "max_grad_norm": bool(spec.max_grad_norm)}
     return _key(_architecture(config, bench) | {"memory": batch, "training": training})
 
 
 def _architecture(config: SweepConfig, bench: Bench) -> dict[str, object]:
+    method = config.method.architecture()
+    if "layers" in method:
+        method["layers"] = chosen_indices(bench.backbone.layout, parsed_layers(method["layers"]))
     return {
         "backbone": bench.backbone.fingerprint,
         "attention": bench.backbone.attention,
         "precision": bench.backbone.precision,
         "classes": bench.data.outputs,
-        "method": config.method.architecture(),
+        "method": method,
         "device": bench.provenance()["device"],
         "torch": torch.__version__,
         "transformers": transformers.__version__,

@@ -180,6 +180,17 @@ def test_a_trials_command_has_what_its_method_has(mine: Path, params: dict[str, 
     assert overrides_of(given, {}, {}) == given
 
 
+@pytest.mark.parametrize("first", ["narrow.method.width=2", "method.width=16"])
+def test_in_a_trials_command_too_a_methods_own_value_comes_before_the_shared_one(mine: Path, first: str) -> None:
+    given = sorted(["narrow.method.width=2", "method.width=16"], key=lambda text: text != first)
+    composed = compose(["method=choice(bottleneck,narrow)", *given], config_dir=mine)
+    for method, width in {"narrow": 2, "bottleneck": 16}.items():
+        own = overrides_of(composed.overrides, composed.values["methods"], {"method": method})
+        assert own == [f"method.width={width}"]
+        assert composed.values["methods"][method]["width"] == width
+        assert compose([*own, f"method={method}"], config_dir=mine).values["method"]["width"] == width
+
+
 def test_every_grid_point_composes_again_as_one_trial(mine: Path) -> None:
     """What a trial's parameters say on the command line is what the study would have trained."""
     given = ["sweep=methods", "train.lr=choice(0.1,0.2)", "method.init_std=0.1", "study.sampler=grid"]

@@ -62,6 +62,14 @@ def test_a_slow_adapter_reads_slow() -> None:
     assert single.p50_ms > 30
 
 
+def test_weights_are_merged_once_for_all_readings(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = AdaptedModel(tiny_backbone(), LoraSpec(2), 2, seed=0)
+    made, real = [], AdaptedModel.merge
+    monkeypatch.setattr(AdaptedModel, "merge", lambda self: made.append(self) or real(self))
+    measure_merged(model, SPEC)
+    assert made == [model]
+
+
 def test_what_is_merged_costs_no_time() -> None:
     """What is slow beside the weights is not in them any more."""
     model = AdaptedModel(tiny_backbone(), LoraSpec(2), 2, 0)
@@ -72,6 +80,7 @@ def test_what_is_merged_costs_no_time() -> None:
     assert merged.ratio < 1.5
     assert merged.ratio_low <= merged.ratio <= merged.ratio_high
     assert set(merged_metrics(merged)) == {name for name in METRIC_HELP if name.startswith("merged_")}
+    assert merged.noise_floor == merged_metrics(merged)["merged_latency_noise_floor"]
     with pytest.raises(ValueError, match="cannot be merged"):
         measure_merged(AdaptedModel(model.backbone, BottleneckSpec(2), 2, 0), SPEC)
 

@@ -7,6 +7,7 @@ from adapter_sweep.engine import memory as memory_module
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec
 from adapter_sweep.engine.batches import collate
 from adapter_sweep.engine.memory import available_bytes, cohort_bound, is_out_of_memory, saved_bytes
+from adapter_sweep.engine.methods import PromptSpec
 from families import some_split, tiny_backbone
 
 CPU = torch.device("cpu")
@@ -50,6 +51,13 @@ def test_as_many_models_train_together_as_half_of_the_free_memory_takes(monkeypa
     assert [bound(free) for free in (0, each, 2.1 * each, 10.1 * each, 20.1 * each)] == [1, 1, 1, 5, 10]
     assert bound(20.1 * each, share=0.5) == 5
     assert bound(None) == 1
+
+
+def test_a_model_that_goes_alone_is_bounded_by_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its activations are gone when another's pass begins."""
+    model = AdaptedModel(tiny_backbone(), PromptSpec(2), 3, seed=0)
+    monkeypatch.setattr(memory_module, "available_bytes", lambda _: 2 * 16 * model.count_params().total * 7)
+    assert cohort_bound(model, some_split(), **BOUNDS) == 7
 
 
 def test_a_model_that_does_not_even_fit_once_trains_alone() -> None:

@@ -6,6 +6,7 @@ from report_studies import make_study, make_trial, usual_study
 from adapter_sweep.records import Confirmation, ConfirmedRun, StudyView, TrialState
 from adapter_sweep.report import Budget, choice_json, choice_lines, choose, nothing_fits
 from adapter_sweep.report.choosing import Choice, Option
+from adapter_sweep.report.noise import noise_floor
 
 EVIL = "<b>\x1b[31m=1+1\n"
 
@@ -252,6 +253,13 @@ def test_the_least_accuracy_is_one_of_the_score_where_that_has_another_name() ->
     assert choice.recommended.score.source == "validation"  # on test none reaches it
     assert choose(study, Budget(min_accuracy=0.6)).recommended.score.source == "test"  # type: ignore[union-attr]
     assert "--min-accuracy 0.9:" in nothing_fits(study, choose(study, Budget(min_accuracy=0.9)))
+
+
+def test_a_merged_reading_has_its_own_noise_floor() -> None:
+    floors = {"latency_noise_floor": 0.02, "merged_latency_noise_floor": 0.05, "merged_latency_p50_ms": 10.0}
+    keys = ("latency_ratio", "merged_latency_ratio", "merged_latency_p50_ms", "merged_latency_noisy")
+    assert [noise_floor(floors, key) for key in keys] == [0.02, 0.05, 0.5, 0.0]
+    assert noise_floor({"latency_noise_floor": 0.02}, "merged_latency_ratio") == 0.02  # a reading of the first ones
 
 
 def test_milliseconds_have_a_noise_floor_too() -> None:

@@ -244,6 +244,17 @@ def test_a_changed_definition_is_refused_with_the_difference(tmp_path: Path) -> 
     )
 
 
+def test_a_study_goes_on_though_keys_have_come_since_it_was_begun(tmp_path: Path) -> None:
+    method = {"kind": "lora", "rank": 2}
+    start(tmp_path, definition={"method": method, "train": {"epochs": 2, "micro_batches": 4}})
+    now = {**method, "alpha": 16.0, "targets": "attention", "layers": "all"}
+    train = {"epochs": 2, "label_smoothing": 0.0, "early_stopping": None}
+    start(tmp_path, definition={"method": now, "train": train})
+    with pytest.raises(UserInputError) as caught:
+        start(tmp_path, definition={"method": {**now, "alpha": 1.0}, "train": {**train, "early_stopping": 2}})
+    assert caught.value.problems[1:] == ("  method.alpha: 16.0 -> 1.0", "  train.early_stopping: None -> 2")
+
+
 def test_changed_objectives_in_the_definition_are_refused(tmp_path: Path) -> None:
     start(tmp_path, definition={"objectives": OBJECTIVES})
     other = {"latency_ratio": "minimize"}

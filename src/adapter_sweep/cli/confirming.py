@@ -10,7 +10,7 @@ from rich.console import Console
 from adapter_sweep.bench import Bench, open_bench
 from adapter_sweep.cli.capacity import find_capacity, worker_threads
 from adapter_sweep.cli.display import Display
-from adapter_sweep.cli.identity import EFFORT, masked, reproducing_with
+from adapter_sweep.cli.identity import masked, reproducing_with
 from adapter_sweep.cli.printing import open_console, print_confirmed
 from adapter_sweep.cli.publishing import Publisher
 from adapter_sweep.cli.reporting import report_study
@@ -18,6 +18,7 @@ from adapter_sweep.cli.running import Work, run_work
 from adapter_sweep.cli.selecting import Selection
 from adapter_sweep.config import IntRange, parse_dimension, validate
 from adapter_sweep.config.compose import Composed
+from adapter_sweep.config.definitions import EFFORT, MEMORY
 from adapter_sweep.config.naming import key_of
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.records import ParamValue, StudyView, TrialState
@@ -132,10 +133,13 @@ class _Confirming:
         """The study's own settings, scored once, with what the command says of the machine."""
         own: dict[str, Any] = {key: self.view.config[key] for key in _OF_THE_STUDY if key in self.view.config}
         facts, given = self.view.provenance, self.composed.values
+        told = [text.partition("=")[0].lstrip("+") for text in self.composed.overrides]
+        # What the study needed to fit into memory its finalists need as well, unless the command says otherwise.
+        machine = [key for key in EFFORT if key not in MEMORY or f"train.{key}" in told]
         own["train"] = {
             **given["train"],
             **own["train"],
-            **{key: given["train"][key] for key in EFFORT},
+            **{key: given["train"][key] for key in machine},
             "precision": facts["precision"],
             "score_epochs": "last",
             "data_seed": None,  # a fresh seed is one of the batches too

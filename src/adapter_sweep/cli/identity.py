@@ -6,6 +6,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from adapter_sweep.config.compose import Composed
+from adapter_sweep.config.definitions import effort
 from adapter_sweep.config.naming import METHOD, own_name
 from adapter_sweep.config.quoting import literal
 from adapter_sweep.credentials import mask_credentials
@@ -14,13 +15,10 @@ from adapter_sweep.records import ParamValue, StudyView
 if TYPE_CHECKING:
     from adapter_sweep.bench import Bench  # torch, which the commands that read do without
 
-__all__ = ["EFFORT", "definition", "masked", "reproducing", "reproducing_with", "shareable", "study_name"]
+__all__ = ["definition", "masked", "reproducing", "reproducing_with", "shareable", "study_name"]
 
 # What a trial's result does not depend on: it is no part of a study's definition or of a trial's command.
 _AROUND = ("study", "results_dir", "tracking", "workers", "confirm")
-
-# Keys of `train` that decide how fast it trains and what is watched, not what comes out.
-EFFORT = ("threads", "cohort", "cache_gb", "score_epochs")
 
 
 def study_name(composed: Composed, prefix: str = "") -> str:
@@ -34,7 +32,8 @@ def definition(composed: Composed, bench: "Bench", *, single: bool) -> dict[str,
     around = (*_AROUND, "method", "train", "latency", "budget") if single else _AROUND
     kept = {key: value for key, value in composed.values.items() if key not in around}
     if "train" in kept:  # a study may go on with more workers of fewer threads, or with less memory
-        kept["train"] = {key: value for key, value in kept["train"].items() if key not in EFFORT}
+        free = effort(composed.config.objectives)
+        kept["train"] = {key: value for key, value in kept["train"].items() if key not in free}
     return {
         **kept,
         # What `auto` came to: accuracies in two precisions and latencies of two devices are not comparable.

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapter_sweep.cli.identity import EFFORT
 from adapter_sweep.cli.printing import open_console
 from adapter_sweep.config.compose import Composed
+from adapter_sweep.config.definitions import EFFORT, MEMORY, as_defined_now
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import StudyView
 from adapter_sweep.report.finalists import Finalist, best_of, finalists
@@ -54,6 +54,7 @@ def select_finalists(names: Sequence[str], composed: Composed) -> Selection:
             views.append(read_study(name, url=url, results_dir=results_dir))
         except UserInputError as error:
             problems += error.problems
+    problems += [problem for view in views for problem in _memory_searched(view, composed)]
     chosen = {view.name: finalists(view, composed.config.confirm.finalists) for view in views}
     problems += [f"study {name!r} has no finalists: no trial is complete" for name, own in chosen.items() if not own]
     problems += [
@@ -77,10 +78,10 @@ def _differing(study: StudyView, other: StudyView) -> list[str]:
     """What keeps one study's configurations from being tried in another: their names are not the whole of them."""
 
     def told(view: StudyView) -> dict[str, Any]:
-        own: Any = view.config["train"]
-        train = {key: value for key, value in own.items() if key not in (*EFFORT, *_NOT_COMPARED)}
+        own: Any = as_defined_now(view.config)
+        train = {key: value for key, value in own["train"].items() if key not in (*EFFORT, *_NOT_COMPARED)}
         space = {key: "".join(text.split()) for key, text in view.search_space.items()}
-        sections: dict[str, Any] = {key: view.config.get(key, {}) for key in ("backbone", "method", "methods")}
+        sections: dict[str, Any] = {key: own.get(key, {}) for key in ("backbone", "method", "methods")}
         return {**sections, "train": train, "search_space": space}
 
     mine, theirs = told(study), told(other)
@@ -89,6 +90,16 @@ def _differing(study: StudyView, other: StudyView) -> list[str]:
         for section in mine
         for key in {**mine[section], **theirs[section]}
         if mine[section].get(key) != theirs[section].get(key)
+    ]
+
+
+def _memory_searched(view: StudyView, composed: Composed) -> list[str]:
+    """What is wrong with another use of memory where the study's choice was made by memory."""
+    given = [text.partition("=")[0].lstrip("+~") for text in composed.overrides]
+    return [
+        f"train.{key}: peak_train_memory_mb is an objective of study {view.name!r}, and depends on it"
+        for key in MEMORY
+        if f"train.{key}" in given and "peak_train_memory_mb" in view.objectives
     ]
 
 

@@ -9,6 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from adapter_sweep.config.attainable import check_objectives
 from adapter_sweep.config.check import validate
 from adapter_sweep.config.choosing import chosen_methods, not_chosen
 from adapter_sweep.config.given import GROUPS, Given, option, written
@@ -132,6 +133,7 @@ def compose(overrides: list[str], *, config_dir: Path | None = None, default_swe
     values, problems = Given(ranges, fixed, sweep, config_dir).compose()
     config = _checked(values, problems)
     space = check_space(config)
+    check_objectives(config)
     held = {key: config.search_space[key] for key in fixed if key in config.search_space}  # choices of one
     kept = tuple(str(o.input_line) for key, o in fixed.items() if key not in held)
     repeating = (f"sweep={quoted(sweep)}", *kept) if sweep else kept

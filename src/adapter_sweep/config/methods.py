@@ -8,6 +8,7 @@ from adapter_sweep.config.layers import parsed_layers, read_layers
 from adapter_sweep.config.section import Float, Int, Section
 
 __all__ = [
+    "MERGING",
     "METHOD_CLASSES",
     "BitFitMethod",
     "BottleneckMethod",
@@ -47,11 +48,14 @@ class _Method(Section):
 
     def architecture(self) -> dict[str, Any]:
         """What the time of a pass depends on."""
-        return {
+        found = {
             name: value
             for name, value in self.model_dump(exclude=set(self._values)).items()
             if name not in self._later or value != self._later[name]
         }
+        if isinstance(found.get("scaling"), float) and found["scaling"] != 1:
+            found["scaling"] = "fixed"  # one multiplication, whatever the number
+        return found
 
     def plain(self) -> dict[str, Any]:
         """The fields of the engine's dataclass."""
@@ -192,4 +196,7 @@ _AnyMethod = (
     | HeadMethod
 )
 MethodConfig = Annotated[_AnyMethod, Field(discriminator="kind")]
+MERGING = ("lora", "ia3")
+"""The kinds of methods that can be merged into the backbone's weights."""
+
 METHOD_CLASSES: tuple[type[Section], ...] = get_args(_AnyMethod)

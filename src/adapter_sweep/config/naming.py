@@ -64,7 +64,8 @@ def overrides_of(
 ) -> list[str]:
     """Of a study's fixed overrides those that a trial needs: all where no method is searched.
 
-    Else what another method has, or alone has, is left out, and so is what the trial's parameters say.
+    Else what another method has, or alone has, is left out, and so is what the trial's parameters say. A text of its
+    own comes before one of every method, whichever was given last.
 
     Args:
         overrides: the study's, in Hydra's grammar.
@@ -74,13 +75,15 @@ def overrides_of(
     method = params.get(METHOD)
     if not methods or not isinstance(method, str):
         return list(overrides)
+    given = [(text, text.partition("=")) for text in overrides]
+    named = [(text, name.lstrip("+~").strip(), equals + value) for text, (name, equals, value) in given]
+    own = {key_of(name) for _, name, _ in named if owner_of(name) == method}
     kept = []
-    for text in overrides:
-        given, equals, value = text.partition("=")
-        name = given.lstrip("+~").strip()
+    for text, name, value in named:
         owner, key = owner_of(name), key_of(name)
+        overruled = owner is None and key in own
         section, _, field = key.partition(".")
         foreign = section == METHOD and field != "" and field not in methods[method]
-        if owner in (None, method) and not foreign and key not in params:
-            kept.append(text if owner is None else f"{key}{equals}{value}")
+        if owner in (None, method) and not foreign and not overruled and key not in params:
+            kept.append(text if owner is None else f"{key}{value}")
     return kept

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from adapter_sweep.engine.backbone import Backbone, Inputs
-from adapter_sweep.engine.methods import BottleneckSpec, HeadSpec, MethodSpec
+from adapter_sweep.engine.methods import BottleneckSpec, HeadSpec, MethodSpec, PrefixSpec
 from adapter_sweep.engine.methods.bottleneck import ACTIVATIONS, BottleneckAdapter, truncated_normal
 from adapter_sweep.engine.methods.insertion import Insertion, inserted
 from adapter_sweep.engine.methods.parts import Method
@@ -25,6 +25,7 @@ __all__ = [
     "HeadSpec",
     "MethodSpec",
     "ParamCount",
+    "check_method",
     "count_params",
 ]
 
@@ -63,6 +64,18 @@ def count_params(model: nn.Module, layout: Layout, spec: MethodSpec, outputs: in
     method: Method = spec
     trained = method.count(model, layout)
     return ParamCount(trained.adapters, trained.layer_norms, (layout.hidden_size + 1) * outputs)
+
+
+def check_method(backbone: Backbone, spec: MethodSpec) -> None:
+    """Check that a method can be had on a backbone, without a copy of its weights.
+
+    Raises:
+        UserInputError: it cannot.
+    """
+    method: Method = spec
+    method.count(backbone.model, backbone.layout)
+    if isinstance(spec, PrefixSpec):  # counting cannot tell whether the model reads what it takes
+        method.build(backbone, torch.Generator().manual_seed(0))
 
 
 class AdaptedModel(nn.Module):
@@ -157,13 +170,20 @@ class AdaptedModel(nn.Module):
         Raises:
             ValueError: the method cannot be merged.
         """
+        with inserted(self.backbone.model, self.merge()):
+            yield
+
+    def merge(self) -> Insertion:
+        """What stands in for the backbone's modules where the method is merged: copies, of the values as they are now.
+
+        Raises:
+            ValueError: the method cannot be merged.
+        """
         make = self._parts[0].merged
         if make is None:
             raise ValueError(f"{type(self.spec).__name__} cannot be merged")
         with torch.no_grad():
-            replaced = make()
-        with inserted(self.backbone.model, Insertion(replaced=replaced)):
-            yield
+            return Insertion(replaced=make())
 
 
 def _numel(module: nn.Module) -> int:

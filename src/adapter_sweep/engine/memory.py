@@ -41,12 +41,20 @@ def available_bytes(device: torch.device) -> int | None:
 def cohort_bound(model: AdaptedModel, split: Encoded, *, batch_size: int, max_tokens: int, share: float = 1.0) -> int:
     """How many models like this one may train together, by what one keeps for its backward pass; at least 1.
 
+    One that goes through the backbone alone is bounded by its weights: the others' passes are over when its own begins.
+
     Args:
         model: one of them, with the widest adapters.
         split: what they train on. Attention's memory grows with the square of a text's length, so the longest decides.
         batch_size, max_tokens: the bounds of their batches.
         share: of the free memory, where others want some as well.
     """
+    available = available_bytes(model.head.weight.device)
+    if available is None:
+        return 1
+    each = _BYTES_PER_PARAMETER * model.count_params().total
+    if not model.insertion.shares_pass:
+        return max(1, int(_SHARE * share * available / each))
     longest = max(range(len(split)), key=lambda row: len(split.ids[row]))
     try:
         one, two = (saved_bytes(model, collate(split, [longest] * rows)) for rows in (1, 2))
@@ -55,9 +63,8 @@ def cohort_bound(model: AdaptedModel, split: Encoded, *, batch_size: int, max_to
             return 1
         raise
     rows = max(1, min(batch_size, max_tokens // len(split.ids[longest])))
-    each = one + (rows - 1) * (two - one) + _BYTES_PER_PARAMETER * model.count_params().total
-    available = available_bytes(model.head.weight.device)
-    return max(1, int(_SHARE * share * available / each)) if available is not None else 1
+    each += one + (rows - 1) * (two - one)
+    return max(1, int(_SHARE * share * available / each))
 
 
 def saved_bytes(model: AdaptedModel, batch: Batch) -> int:

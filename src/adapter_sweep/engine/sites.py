@@ -27,6 +27,7 @@ __all__ = [
     "Layers",
     "Layout",
     "Site",
+    "chosen_indices",
     "find_layout",
     "layers_of",
     "sites_of",
@@ -132,6 +133,16 @@ def layers_of(layout: Layout, layers: Layers = "all") -> tuple[Layer, ...]:
     if not chosen or min(chosen) < 0 or max(chosen) >= count:
         raise UserInputError(_no_such_layers(layers, count))
     return tuple(layer for layer in layout.layers if layer.index in chosen)
+
+
+def chosen_indices(layout: Layout, layers: Layers) -> Literal["all"] | tuple[int, ...]:
+    """The one way to say which layers are chosen: `all`, or the indices of fewer, ascending.
+
+    Raises:
+        UserInputError: the backbone has no such layers.
+    """
+    chosen = layers_of(layout, layers)
+    return "all" if len(chosen) == len(layout.layers) else tuple(layer.index for layer in chosen)
 
 
 def sites_of(layout: Layout, placement: str, layers: Layers = "all") -> Iterator[tuple[Layer, Site, str]]:

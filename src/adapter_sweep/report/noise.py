@@ -12,8 +12,10 @@ def noise_floor(costs: Mapping[str, float], key: str) -> float:
 
     The recorded floor is of the ratio to the backbone's time; in milliseconds, it is taken of the reading itself.
     """
-    batch = "batch_" if key.startswith("batch_") else ""
-    if key.removeprefix("batch_").removeprefix("merged_") not in _LATENCY:
+    reading = next((prefix for prefix in ("batch_", "merged_") if key.startswith(prefix)), "")
+    if key.removeprefix(reading) not in _LATENCY:
         return 0.0
-    floor = costs.get(f"{batch}latency_noise_floor", 0.0)
+    # The first readings of merged weights kept no floor of their own: the other reading at batch 1 has one.
+    shared = costs.get("latency_noise_floor", 0.0) if reading == "merged_" else 0.0
+    floor = costs.get(f"{reading}latency_noise_floor", shared)
     return floor * costs.get(key, 0.0) if key.endswith("_ms") else floor

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from adapter_sweep.config import Dimension, with_params
+from adapter_sweep.config.definitions import as_defined_now
 from adapter_sweep.config.naming import METHOD, applying, named_params
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import Direction, ParamValue, StudyView, TrialState, TrialView
@@ -313,7 +314,7 @@ class Ledger:
         self.set_facts(objectives=dict(objectives), definition=dict(definition))
 
     def _refuse_changes(self, known: Mapping[str, Any], definition: Mapping[str, Any]) -> None:
-        changes = differences(known, definition)
+        changes = differences(as_defined_now(known), as_defined_now(definition))
         if changes:
             raise UserInputError(
                 f"study {self.name!r} exists with another definition, and its trials would not be comparable; "
