@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from metric_rows import REFERENCES, rows_of
 
 from adapter_sweep.jackknife import is_defined, score_error
 from adapter_sweep.scores import METRICS
+from metric_rows import REFERENCES, rows_of
 
 
 @pytest.mark.parametrize("metric", METRICS)
