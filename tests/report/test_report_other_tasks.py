@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from metric_rows import REFERENCES
 from other_tasks import OtherTruth
 from report_studies import make_study, make_trial
 
@@ -17,6 +16,7 @@ from adapter_sweep.report.intervals import score_interval, standard_error
 from adapter_sweep.report.scores import anchor_scores, confirmed_scores, paired_difference
 from adapter_sweep.report.several import compare
 from adapter_sweep.report.wording import metric_name, number
+from metric_rows import REFERENCES
 
 TRUTHS = {
     "spearman": OtherTruth("spearman", (0.70, 0.82, 0.83), 0.02, rows=150, seeds=2),
