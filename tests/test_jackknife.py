@@ -37,7 +37,7 @@ def test_rows_of_one_group_count_as_one() -> None:
 
 def test_what_is_all_right_is_not_certain() -> None:
     assert score_error("accuracy", [1] * 100, [1] * 100) == pytest.approx(math.sqrt(0.005 * 0.995 / 100))
-    assert score_error("entity_f1", [[[0, 0, "PER"]]] * 9, [[[0, 0, "PER"]]] * 9) or 0 > 0.01
+    assert (score_error("entity_f1", [[[0, 0, "PER"]]] * 9, [[[0, 0, "PER"]]] * 9) or 0) > 0.01
 
 
 def test_what_is_not_defined_has_no_error() -> None:
