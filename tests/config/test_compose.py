@@ -130,7 +130,7 @@ def test_all_problems_are_reported_at_once() -> None:
         ("task=movie", "task=movie: there is no such task; did you mean movies? allowed: amazon, "),
         ("task=007", "task=007: there is no such task"),
         ("task=movies,tweets", "task=movies,tweets: a group cannot be a range; allowed: amazon"),
-        ("sweep=nosuch", "there is no such sweep; allowed: quickstart, search, tasks, width_placement_lr"),
+        ("sweep=nosuch", "there is no such sweep; allowed: methods, quickstart, search, tasks, width_placement_lr"),
         ("sweep=../sweeps/quickstart", "there is no such sweep"),
         ("task@train=movies", "leave out @train"),
         ("~method.width", "'~method.width': a key cannot be deleted"),
