@@ -17,6 +17,7 @@ from adapter_sweep.cohort_size import cohort_size
 from adapter_sweep.config.methods import HeadMethod
 from adapter_sweep.engine import memory as memory_module
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec, MethodSpec
+from adapter_sweep.engine.backbone import Backbone, structure_of
 from adapter_sweep.engine.methods import LoraSpec
 from adapter_sweep.engine.saving import CONFIG_FILE
 from adapter_sweep.errors import GuardError
@@ -138,6 +139,7 @@ def test_layers_below_what_is_trained_compute_once_for_all_trials(studio: Studio
     ready = [studio.ready(**own) for own in params]
     calls: list[int] = []
     handle = lower.register_forward_hook(lambda *_: calls.append(1))
+    hooks_are_loaded(studio.bench.backbone)
     again = train_trials(ready, studio.bench)
     handle.remove()
     assert len(calls) == 2 * len(ready)
@@ -166,6 +168,7 @@ def test_heads_train_on_the_pooled_states_alone(studio: Studio) -> None:
     studio.bench.anchors()
     calls: list[int] = []
     handle = studio.bench.backbone.model.register_forward_hook(lambda *_: calls.append(1))
+    hooks_are_loaded(studio.bench.backbone)
     outcomes = [complete(outcome) for outcome in train_trials(ready, studio.bench)]
     handle.remove()
     assert calls == []
@@ -182,6 +185,11 @@ def assert_only(position: int, kind: type[Exception], outcomes: list[Outcome | E
             assert isinstance(outcome, kind)
         else:
             assert_same(outcome, expected)
+
+
+def hooks_are_loaded(backbone: Backbone) -> None:
+    """A test's own hooks are not what a trial left."""
+    object.__setattr__(backbone, "structure", structure_of(backbone.model))
 
 
 def first_adapter(ready: Ready) -> nn.Module:
@@ -244,8 +252,10 @@ def test_where_memory_runs_out_in_scoring_fewer_are_scored_at_a_time(studio: Stu
 
     part = studio.bench.backbone.model.get_submodule(studio.bench.backbone.layout.layers[0].sites["post_ffn"])
     handle = part.register_forward_hook(limited)
+    hooks_are_loaded(studio.bench.backbone)
     outcomes = train_trials(ready, studio.bench)
     handle.remove()
+    hooks_are_loaded(studio.bench.backbone)
     for outcome, alone in zip(outcomes, studio.each_alone(), strict=True):
         assert_same(outcome, alone)
     assert len(tried) > 1

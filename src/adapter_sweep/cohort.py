@@ -83,7 +83,6 @@ class _Trials:
     def __init__(self, trials: Sequence[Ready], bench: Bench) -> None:
         self._trials, self._bench = trials, bench
         self._records = [_Record() for _ in trials]
-        self._together = 0  # how many are in training when it begins
         self._config = trials[0].trial.config
         length = self._config.train.max_length
         self._split = bench.encoded(bench.data.train, length)
@@ -95,7 +94,6 @@ class _Trials:
     def train(self) -> None:
         """Train all of them; what goes wrong with one is kept with it."""
         sound = [position for position in range(len(self._trials)) if self._starts_well(position)]
-        self._together = len(sound)
         if not sound:
             return
         layer = self._trials[0].trial.layer
@@ -153,7 +151,7 @@ class _Trials:
             "train_loss": training.epoch_losses[-1],
             "train_seconds": training.seconds,
             examples: len(self._bench.labels),
-            "cohort_size": self._together,
+            "cohort_size": training.together,
             "micro_batches": training.micro_batches,
         }
         name = self._score_name

@@ -257,5 +257,7 @@ def _memory(config: SweepConfig, bench: Bench, model: AdaptedModel, table: Laten
     if known is None:
         split = bench.encoded(bench.data.train, config.train.max_length)
         peak = peak_train_memory(model, split, train_spec(config))
+        if peak is None:  # training, in smaller parts, may do: it is not kept, for there is no number
+            return {}
         known = table.keep_latency(key, {"peak_train_memory_mb": peak / 1e6})
     return known

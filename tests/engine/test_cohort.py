@@ -184,6 +184,7 @@ def test_a_norm_that_is_not_of_the_batch_is_trained_with_each_model_alone(caplog
     for model in alone:
         train_cohort([model], split, specs[:1])
     assert [result.error for result in results] == [None, None]
+    assert [result.together for result in results] == [1, 1]
     assert [distance(a, b) for a, b in zip(models, alone, strict=True)] == [0, 0]
     assert [r.getMessage() for r in caplog.records if "cannot share a pass" in r.getMessage()] == [
         "these models cannot share a pass, and each goes alone: "
@@ -240,6 +241,8 @@ def test_an_adapter_that_raises_ends_its_own_training_only(call: int, monkeypatc
     results = train_cohort(models, some_split(), SPECS)
     assert [result.error for result in results] == [None, problem, None, None]
     assert [len(result.losses) for result in results] == [50, call, 50, 40]
+    # The failure was one's own, so the others share passes again.
+    assert [result.together for result in results] == ([4] * 4 if call else [3, 0, 3, 3])
     expected = without(1, backbone)
     assert max(distance(models[i], expected[i]) for i in (0, 2, 3)) < 1e-5
     assert [id(module) for module in backbone.model.modules()] == modules
@@ -310,6 +313,7 @@ def test_where_memory_runs_out_half_as_many_go_together(error: Exception, monkey
     with at_most(16, backbone, error) as tried:
         results = train_cohort(models, split, SPECS)
     assert [result.error for result in results] == [None] * 4
+    assert [result.together for result in results] == [2] * 4
     assert tried[:4] == [32, 16, 16, 16]
     assert max(tried[1:]) == 16
     assert sorted(steps.count(optimizer) for optimizer in set(steps)) == [30, 40, 50, 50]

@@ -74,6 +74,25 @@ def test_frozen_weights(precision: str) -> None:
         guards.check_frozen(backbone)
 
 
+def test_frozen_structure() -> None:
+    backbone = tiny_backbone()
+    layer = backbone.model.get_submodule(backbone.layout.layers[0].name)
+    fires = pytest.raises(GuardError, match="modules, hooks or buffers changed")
+    for hook in (layer.register_forward_hook, layer.register_forward_pre_hook):
+        handle = hook(lambda *_: None)
+        with fires:
+            guards.check_frozen(backbone)
+        handle.remove()
+    layer.forward = layer.forward
+    with fires:
+        guards.check_frozen(backbone)
+    del layer.forward
+    guards.check_frozen(backbone)
+    next(backbone.model.buffers()).view(-1)[0] += 1
+    with fires:
+        guards.check_frozen(backbone)
+
+
 def test_parameter_count() -> None:
     backbone, spec = tiny_backbone(), BottleneckSpec(8)
     model = AdaptedModel(backbone, spec, 2, 0)

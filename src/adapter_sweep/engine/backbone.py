@@ -26,6 +26,7 @@ __all__ = [
     "Precision",
     "fingerprint",
     "pool",
+    "structure_of",
     "wrap_backbone",
 ]
 
@@ -51,6 +52,7 @@ class Backbone:
         fingerprint: sha256 over every parameter's name, shape and bytes, as loaded in float32.
         held: the same over the parameters as they are held, in the precision in use.
         precision: what the frozen weights are held and computed in.
+        structure: of `structure_of` the model, as loaded.
         source: where it came from, for people.
         processor: what makes pixels of an image, for a backbone that reads images; it has no tokenizer.
         causal: whether a token's hidden state knows of no token behind it, as in a decoder.
@@ -62,6 +64,7 @@ class Backbone:
     layout: Layout
     fingerprint: str
     held: str
+    structure: str
     precision: Precision
     source: str
     processor: BaseImageProcessor | None = None
@@ -171,7 +174,8 @@ def wrap_backbone(
         # Not `model.to`: it would cast the buffers too, and rotary positions in bf16 are wrong by up to a radian.
         parameter.data = parameter.data.to(DTYPES[precision])
     held = fingerprint(dict(model.named_parameters()))
-    return Backbone(model, tokenizer, resolved, layout, loaded, held, precision, source, processor, causal)
+    structure = structure_of(model)
+    return Backbone(model, tokenizer, resolved, layout, loaded, held, structure, precision, source, processor, causal)
 
 
 def _resolve(
@@ -201,6 +205,23 @@ def _is_causal(model: nn.Module) -> bool:
     """Whether a token sees only those before it: does the first one's hidden state stay when the last one changes?"""
     hidden = model(**example_inputs(model, rows=2)).last_hidden_state
     return bool(torch.allclose(hidden[0, 0], hidden[1, 0], rtol=1e-5, atol=1e-6))
+
+
+def structure_of(model: nn.Module) -> str:
+    """Sha256 over every module's name, type, hooks and own forward, and over every buffer's bytes.
+
+    Rotary frequencies that a model computes anew for longer texts are left out.
+    """
+    digest = hashlib.sha256()
+    buffers: dict[str, Tensor] = {}
+    for path, module in model.named_modules():
+        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+        own = vars(module).get("forward")
+        digest.update(f"{path}:{type(module).__qualname__}:{[id(hook) for hook in hooks]}:{own and id(own)};".encode())
+        if not any(kind in str(getattr(module, "rope_type", "")) for kind in ("dynamic", "longrope")):
+            buffers |= dict(module.named_buffers(prefix=path, recurse=False))
+    digest.update(fingerprint(buffers).encode())
+    return digest.hexdigest()
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:

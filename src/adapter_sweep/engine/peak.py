@@ -7,7 +7,7 @@ holds. The model trains alone and computes whole; a trial that resumes from kept
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from typing import Any
 
@@ -31,8 +31,8 @@ def largest_batch(split: Encoded, spec: TrainSpec) -> tuple[int, ...]:
     return tuple(rows[: max(1, min(spec.batch_size, spec.max_tokens // len(split.ids[rows[0]])))])
 
 
-def peak_train_memory(model: AdaptedModel, split: Encoded, spec: TrainSpec) -> int:
-    """Bytes at the fullest moment of one training step of the model; it is left as it was.
+def peak_train_memory(model: AdaptedModel, split: Encoded, spec: TrainSpec) -> int | None:
+    """Bytes at the fullest moment of one training step of the model, which is left as it was; None if it does not fit.
 
     On a GPU it is the allocator's count of a whole step. On a CPU every tensor is counted from its making to its end,
     in a step on two rows and one on three. What a tensor takes grows evenly with the rows, so from the two follows what
@@ -44,7 +44,7 @@ def peak_train_memory(model: AdaptedModel, split: Encoded, spec: TrainSpec) -> i
     rows = largest_batch(split, spec)
     rows, spec = rows[: -(-len(rows) // spec.micro_batches)], replace(spec, micro_batches=1)  # one pass at a time
     device = model.head.weight.device
-    with _unchanged(model):
+    with suppress(_TooLargeError), _unchanged(model):
         if device.type == "cuda":
             return _on_gpu(model, lambda count: _step(model, split, rows[:count], spec), len(rows), device)
         if len(rows) > _FEW + 1:
@@ -54,12 +54,19 @@ def peak_train_memory(model: AdaptedModel, split: Encoded, spec: TrainSpec) -> i
                 further = len(rows) - _FEW
                 return max(low + further * (high - low) for low, high in zip(few, more, strict=True))
         return max(_held(model, split, rows, spec))
+    return None
+
+
+class _TooLargeError(Exception):
+    """A step was not computed whole, so what it took says nothing of the whole."""
 
 
 def _step(model: AdaptedModel, split: Encoded, rows: tuple[int, ...], spec: TrainSpec) -> None:
     (training,) = train_cohort([model], _part(split, rows), [replace(spec, epochs=1)])
     if training.error is not None:
         raise training.error
+    if training.micro_batches != spec.micro_batches:  # training's answer where memory runs out
+        raise _TooLargeError
 
 
 def _part(split: Encoded, rows: tuple[int, ...]) -> Encoded:

@@ -49,6 +49,8 @@ class Training:
         error: what ended it early; the other members of its cohort went on. Whoever sets it ends it.
         stopped: whether it ended before its last epoch, and well. Whoever sets it ends it.
         micro_batches: how many passes an update's batch was computed in at the end.
+        together: how many models its passes held, itself included: the most since passes were last made smaller for
+            want of memory or for a failure. 0 before any.
     """
 
     losses: list[tuple[int, float]] = field(default_factory=list)
@@ -57,6 +59,7 @@ class Training:
     error: Exception | None = None
     stopped: bool = False
     micro_batches: int = 1
+    together: int = 0
 
 
 def train(
@@ -218,15 +221,20 @@ class _Training:
                     self._parts = parts  # what did not help it is no reason to slow down the others
                 elif is_out_of_memory(error):
                     self._together = together = len(part) // 2
+                    for member in members:  # those that wait are counted anew
+                        member.result.together = 0 if member in waiting else min(member.result.together, together)
                 else:  # alone, each shows whether it is the one
                     together, failure = 1, error
                 continue
             waiting = waiting[len(part) :]
             for member, loss in zip(part, losses, strict=True):
+                member.result.together = max(member.result.together, len(part))
                 self._record(member, epoch, batch, loss, seconds, on_step)
         if failure is not None and self._training(epoch) == members:
             _log.warning("these models cannot share a pass, and each goes alone: %s", failure)
             self._together = 1
+            for member in members:
+                member.result.together = 1
 
     def _update(self, members: Sequence[_Member], batch: Batch) -> list[float]:
         """One update of each; their losses. Until all passes are over nothing is changed but gradients."""
