@@ -9,12 +9,13 @@ import torch
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, RobertaConfig, RobertaModel
 
 from adapter_sweep import bench as bench_module
-from adapter_sweep.bench import _usable_positions, check_methods, open_bench
+from adapter_sweep import opening as opening_module
 from adapter_sweep.config.compose import compose
 from adapter_sweep.data import load_task
 from adapter_sweep.engine.backbone import DTYPES
 from adapter_sweep.engine.choices import FILE
 from adapter_sweep.errors import UserInputError
+from adapter_sweep.opening import _usable_positions, check_methods, open_bench
 from adapter_sweep.provenance import physical_cores
 from adapter_sweep.records import ParamValue
 from adapter_sweep.trial import architecture_key
@@ -200,7 +201,7 @@ def test_loading_leaves_transformers_as_loud_as_it_was(bars: bool) -> None:
     switch = {True: logging.enable_progress_bar, False: logging.disable_progress_bar}
     try:
         switch[bars]()
-        with bench_module._quiet_transformers():
+        with opening_module._quiet_transformers():
             assert logging.get_verbosity() == logging.ERROR
             assert not logging.is_progress_bar_enabled()
         assert logging.get_verbosity() == verbosity

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from adapter_sweep.bench import Bench, open_backbone, open_bench
+from adapter_sweep.bench import Bench
 from adapter_sweep.cohort import run_trial
 from adapter_sweep.config.compose import compose
 from adapter_sweep.engine.activations import Activations
@@ -15,6 +15,7 @@ from adapter_sweep.engine.batches import encode_texts
 from adapter_sweep.engine.saving import load_adapted
 from adapter_sweep.engine.train_spec import TrainSpec
 from adapter_sweep.engine.training import train, train_cohort
+from adapter_sweep.opening import open_backbone, open_bench
 from adapter_sweep.records import TrialState
 
 QUICK = ["latency.pairs=5", "latency.batch_pairs=5", "latency.warmup_seconds=0"]

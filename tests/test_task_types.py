@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from adapter_sweep.bench import Bench, _typical_batch
+from adapter_sweep.bench import Bench
 from adapter_sweep.cohort import Ready, run_trial, train_trials
 from adapter_sweep.engine import probe
 from adapter_sweep.engine.activations import Stored
@@ -21,6 +21,7 @@ from adapter_sweep.engine.problems import Regression
 from adapter_sweep.engine.saving import CONFIG_FILE, load_adapted
 from adapter_sweep.engine.scoring import score
 from adapter_sweep.engine.tasks import Split
+from adapter_sweep.opening import _typical_batch
 from adapter_sweep.records import METRIC_HELP, TrialState
 from adapter_sweep.scores import METRICS, TASK_METRICS, TaskType
 from adapter_sweep.trial import Outcome, Prepared, prepare_trial

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 import transformers
 
-from adapter_sweep.bench import Bench, check_lengths, method_spec
+from adapter_sweep.bench import Bench, method_spec
 from adapter_sweep.config import SweepConfig
 from adapter_sweep.config.layers import parsed_layers
 from adapter_sweep.engine import guards
@@ -23,6 +23,7 @@ from adapter_sweep.engine.sites import chosen_indices
 from adapter_sweep.engine.tasks import TaskData
 from adapter_sweep.engine.train_spec import TrainSpec
 from adapter_sweep.engine.training import Progress
+from adapter_sweep.opening import check_lengths
 from adapter_sweep.records import TrialState
 
 __all__ = [

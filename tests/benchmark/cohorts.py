@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from adapter_sweep.bench import Bench, open_bench, scoring_bounds
+from adapter_sweep.bench import Bench, scoring_bounds
 from adapter_sweep.config import SweepConfig
 from adapter_sweep.config.methods import BottleneckMethod
 from adapter_sweep.engine.activations import Stored
@@ -15,6 +15,7 @@ from adapter_sweep.engine.batches import Encoded, scoring_batches
 from adapter_sweep.engine.cohort import Cohort
 from adapter_sweep.engine.scoring import score_cohort
 from adapter_sweep.engine.training import train_cohort
+from adapter_sweep.opening import open_bench
 from adapter_sweep.trial import method_spec, train_spec
 from products import Encoder
 

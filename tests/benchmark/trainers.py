@@ -7,13 +7,13 @@ import torch
 from torch import nn
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
-from adapter_sweep.bench import open_backbone
 from adapter_sweep.config import SweepConfig
 from adapter_sweep.data import load_task
 from adapter_sweep.engine.adapters import AdaptedModel
 from adapter_sweep.engine.backbone import Backbone, pool
 from adapter_sweep.engine.batches import Encoded, encode_texts
 from adapter_sweep.engine.tasks import Split
+from adapter_sweep.opening import open_backbone
 from adapter_sweep.trial import method_spec
 from cohorts import some_rows
 

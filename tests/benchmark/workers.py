@@ -38,8 +38,8 @@ def main() -> None:
     prepare_workers()  # as the command does
     import torch
 
-    from adapter_sweep.bench import open_bench
     from adapter_sweep.config.compose import compose
+    from adapter_sweep.opening import open_bench
     from adapter_sweep.provenance import cpu_name
 
     torch.set_num_threads(1)

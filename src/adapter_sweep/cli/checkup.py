@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapter_sweep.bench import open_backbone
 from adapter_sweep.cli.anatomy import describe_backbone
 from adapter_sweep.cli.printing import open_console
 from adapter_sweep.config.schema import SweepConfig
 from adapter_sweep.data import load_task
 from adapter_sweep.engine.metrics import load_metric
 from adapter_sweep.errors import AdapterSweepError
+from adapter_sweep.opening import open_backbone
 from adapter_sweep.provenance import code_provenance, cpu_name, physical_cores
 from adapter_sweep.scores import TASK_METRICS, TaskType
 from adapter_sweep.study.ledger import open_storage, storage_url

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from adapter_sweep.bench import Bench, open_bench
+from adapter_sweep.bench import Bench
 from adapter_sweep.cli.capacity import find_capacity, worker_threads
 from adapter_sweep.cli.display import Display
 from adapter_sweep.cli.identity import masked, reproducing_with
@@ -21,6 +21,7 @@ from adapter_sweep.config.compose import Composed
 from adapter_sweep.config.definitions import EFFORT, MEMORY
 from adapter_sweep.config.naming import key_of
 from adapter_sweep.errors import AdapterSweepError, UserInputError
+from adapter_sweep.opening import open_bench
 from adapter_sweep.records import ParamValue, StudyView, TrialState
 from adapter_sweep.report.finalists import Finalist, fresh_seeds
 from adapter_sweep.report.scores import SEEDS

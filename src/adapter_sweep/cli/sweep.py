@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.console import Console
 
-from adapter_sweep.bench import open_bench
 from adapter_sweep.cli.capacity import find_capacity, worker_threads
 from adapter_sweep.cli.comparing import write_several_report
 from adapter_sweep.cli.display import Display
@@ -22,6 +21,7 @@ from adapter_sweep.config.compose import Composed
 from adapter_sweep.config.quoting import quoted
 from adapter_sweep.config.space import grid_points
 from adapter_sweep.errors import AdapterSweepError, UserInputError
+from adapter_sweep.opening import open_bench
 from adapter_sweep.records import TrialState
 from adapter_sweep.study.ledger import Ledger, storage_url
 

@@ -13,7 +13,7 @@ from pathlib import Path
 __all__ = ["prepare_workers", "signals_blocked", "workers_context"]
 
 _IMPORTS = [
-    "adapter_sweep.bench",
+    "adapter_sweep.opening",
     "adapter_sweep.study.ledger",
     "adapter_sweep.study.loop",
     "transformers.loss.loss_utils",  # which loading a model imports, with half of the library

@@ -78,8 +78,8 @@ def _run(job: Job, teller: "_Teller", spawned: float) -> None:
         since = now
 
     ended("process")
-    from adapter_sweep.bench import open_bench
     from adapter_sweep.config import validate, with_params
+    from adapter_sweep.opening import open_bench
     from adapter_sweep.study.ledger import Ledger
     from adapter_sweep.study.loop import run_trials
 
