@@ -71,6 +71,11 @@ def _squad_f1(guess: str, true: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
+def _golds(accepted: list[str]) -> list[str]:
+    """The official script's `gold_answers` of SQuAD 2.0: those of which something is left, or no answer."""
+    return [true for true in accepted if _normal(true)] or [""]
+
+
 REFERENCES: dict[str, Callable[[Rows, Rows], float]] = {
     "accuracy": lambda guessed, labels: float(accuracy_score(labels, guessed)),
     "macro_f1": lambda guessed, labels: float(f1_score(labels, guessed, average="macro", zero_division=0.0)),
@@ -85,13 +90,16 @@ REFERENCES: dict[str, Callable[[Rows, Rows], float]] = {
     "entity_f1": _entity_f1,
     "answer_f1": lambda guessed, labels: float(
         np.mean(
-            [max(_squad_f1(guess, true) for true in accepted) for guess, accepted in zip(guessed, labels, strict=True)]
+            [
+                max(_squad_f1(guess, true) for true in _golds(accepted))
+                for guess, accepted in zip(guessed, labels, strict=True)
+            ]
         )
     ),
     "exact_match": lambda guessed, labels: float(
         np.mean(
             [
-                any(_normal(guess) == _normal(true) for true in accepted)
+                any(_normal(guess) == _normal(true) for true in _golds(accepted))
                 for guess, accepted in zip(guessed, labels, strict=True)
             ]
         )
