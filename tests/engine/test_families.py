@@ -82,6 +82,7 @@ EXPECTED = {
         ("embeddings.LayerNorm",),
         resumes=False,  # the one layer there is is the first
     ),
+    "deberta": Family(_BERT.layer, _BERT.sites, _BERT.norms, _BERT.outside, fused=False),
     "deberta-v2": Family(
         *(_DEBERTA.layer, _DEBERTA.sites, _DEBERTA.norms, (*_DEBERTA.outside, "encoder.conv.LayerNorm")), fused=False
     ),

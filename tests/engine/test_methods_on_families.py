@@ -240,6 +240,7 @@ PLACES: dict[str, Any] = {
         "ffn_output",
         ("", "attention.LayerNorm"),
     ),
+    "deberta": _fused("attention.self.in_proj", "output.dense", "", "attention.output.LayerNorm"),
     **dict.fromkeys(("deberta-v2", "deberta-v3"), _DEBERTA),
     "mpnet": (
         ("attention.attn.q", "attention.attn.v"),
