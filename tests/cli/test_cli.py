@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from adapter_sweep import bench
+from adapter_sweep import opening
 from adapter_sweep.engine.backbone import Precision
 from adapter_sweep.engine.choices import Choice
 from adapter_sweep.records import TrialState
@@ -258,7 +258,7 @@ def test_a_study_goes_on_with_what_auto_came_to(
     def choose(wanted: str, device: object) -> Choice[Precision]:
         return Choice(measured.pop(0), "measured now") if wanted == "auto" else Choice("fp32", f"asked for {wanted}")
 
-    monkeypatch.setattr(bench, "choose_precision", choose)
+    monkeypatch.setattr(opening, "choose_precision", choose)
     asked = [*tiny_settings, "train.precision=auto", "method.width=range(2,5)", "study.name=auto", "tracking=none"]
     for count in (1, 2):
         done = cli("run", *asked, f"study.n_trials={count}")
