@@ -90,7 +90,9 @@ class Bench:
     def _tell_shortened(self, split: Split, encoded: Encoded, max_length: int) -> None:
         """Warn of what the head will not see of one of the task's splits; a part of one says nothing new."""
         lost = encoded.shortened
-        splits = {"training": self.data.train, "validation": self.data.validation, "test": self.data.test}
+        splits = {"training": self.data.train, "validation": self.data.validation}
+        if self.scored == "test":  # else nobody looks at it
+            splits["test"] = self.data.test
         name = next((name for name, own in splits.items() if own is split), None)
         if name is None or not lost.rows:
             return
