@@ -84,7 +84,9 @@ class CohortVariant:
         """By arithmetic, since torch counts padding too; without padding the two must be equal."""
         texts = 4
         ids = tuple(self.split.ids[0] for _ in range(texts))
-        batch = next(scoring_batches(replace(some_rows(self.split, texts), ids=ids), batch_size=texts, max_tokens=4096))
+        types = None if self.split.types is None else tuple(self.split.types[0] for _ in range(texts))
+        alike = replace(some_rows(self.split, texts), ids=ids, types=types)
+        batch = next(scoring_batches(alike, batch_size=texts, max_tokens=4096))
         backbone = self.bench.backbone
         kernel = backbone.attention
         backbone.use_attention("eager")  # the fused one computes some products again on the way back

@@ -74,7 +74,8 @@ class TrainerVariant:
         return self.backbone.tokenizer
 
     def _encoded(self, split: Split) -> Encoded:
-        return encode_texts(self._tokenizer, split.texts, split.labels, max_length=self.config.train.max_length)
+        length = self.config.train.max_length
+        return encode_texts(self._tokenizer, split.texts, split.labels, text_pairs=split.text_pairs, max_length=length)
 
     def _made(self, rows: list[dict[str, Any]], **arguments: Any) -> Any:
         common: dict[str, Any] = {
