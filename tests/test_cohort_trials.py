@@ -395,6 +395,6 @@ def test_a_bench_keeps_what_lies_below_for_all_its_trials(tiny_bert: Path) -> No
     own = others.below(split, 1)
     assert own is not None
     assert torch.equal(own.states, below.states)  # whatever the trials' batches
-    pooled = bench.pooled(split)
+    pooled = bench.frozen(split).states
     assert pooled.shape == (len(split), 32)
-    assert torch.equal(bench.pooled(split), pooled)
+    assert torch.equal(bench.frozen(split).states, pooled)

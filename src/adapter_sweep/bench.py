@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from adapter_sweep.config import SweepConfig
 from adapter_sweep.engine import assets
@@ -112,10 +111,6 @@ class Bench:
         if stored is None:
             raise AdapterSweepError("there is no room for the backbone's hidden states; raise train.cache_gb")
         return stored
-
-    def pooled(self, split: Encoded) -> Tensor:
-        """The frozen backbone's pooled hidden states of every row, [rows, D] in the split's order."""
-        return self.frozen(split).states
 
     @functools.cached_property
     def _activations(self) -> Activations:

@@ -149,7 +149,7 @@ def prepare_trial(config: SweepConfig, bench: Bench, table: LatencyTable, watch:
         ratio = metrics["latency_ratio"]
         reason = f"latency ratio {ratio:.3f}, over budget.max_latency_ratio={budget.max_latency_ratio}"
         return Outcome(TrialState.REFUSED, metrics, reason=reason, constraints=over)
-    metrics |= _memory(config, bench, model, table)
+    metrics |= _memory(config, bench, model, spec, table)
     return Prepared(config, model, spec, model.lowest_trained_layer, metrics, over)
 
 
@@ -194,7 +194,7 @@ def architecture_key(config: SweepConfig, bench: Bench) -> str:
 
 def memory_key(config: SweepConfig, bench: Bench) -> str:
     """What training's memory depends on, as a key: architecture, backbone, device, the largest batch, how it trains."""
-    spec, split = train_spec(config), bench.encoded(bench.data.train, config.train.max_length)
+    spec, split = train_spec(config, bench.data), bench.encoded(bench.data.train, config.train.max_length)
     rows = largest_batch(split, spec)
     batch = {"rows": len(rows), "tokens": len(split.ids[rows[0]]), "types": split.types is not None}
     training = {name: value for name, value in asdict(spec).items() if name not in _NO_MATTER_TO_MEMORY}
@@ -252,12 +252,14 @@ def _latency(
     return known
 
 
-def _memory(config: SweepConfig, bench: Bench, model: AdaptedModel, table: LatencyTable) -> dict[str, float]:
+def _memory(
+    config: SweepConfig, bench: Bench, model: AdaptedModel, spec: TrainSpec, table: LatencyTable
+) -> dict[str, float]:
     key = memory_key(config, bench)
     known = table.latency(key)
     if known is None:
         split = bench.encoded(bench.data.train, config.train.max_length)
-        peak = peak_train_memory(model, split, train_spec(config))
+        peak = peak_train_memory(model, split, spec)
         if peak is None:  # training, in smaller parts, may do: it is not kept, for there is no number
             return {}
         known = table.keep_latency(key, {"peak_train_memory_mb": peak / 1e6})

@@ -1,6 +1,7 @@
 import multiprocessing
 import threading
 import time
+from dataclasses import replace
 from multiprocessing.synchronize import Event
 
 import pytest
@@ -18,7 +19,7 @@ from adapter_sweep.engine.latency import (
     quiet_host,
     training_step,
 )
-from adapter_sweep.engine.methods import LoraSpec
+from adapter_sweep.engine.methods import FullSpec, LoraSpec
 from adapter_sweep.records import METRIC_HELP
 from families import tiny_backbone
 
@@ -50,6 +51,17 @@ def test_a_reading_is_whole_and_leaves_threads_as_they_were() -> None:
         assert reading.ratio_low <= reading.ratio <= reading.ratio_high
         assert reading.noise_floor >= 0
     assert not model.backbone.model.encoder.layer[0].output.dense._forward_hooks  # type: ignore[union-attr,index]
+
+
+def test_weights_are_cast_once_for_all_readings_as_in_a_model_that_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = AdaptedModel(tiny_backbone(precision="bf16"), FullSpec(), 2, 0)
+    made, weights = [], model.insertion.weights
+    assert weights is not None
+    noting = replace(model.insertion, weights=lambda: made.append(1) or weights())
+    monkeypatch.setattr(AdaptedModel, "insertion", noting)
+    measure(model, SPEC)
+    assert made == [1]
+    assert all(p.dtype == torch.bfloat16 and not p.requires_grad for p in model.backbone.model.parameters())
 
 
 def test_a_slow_adapter_reads_slow() -> None:

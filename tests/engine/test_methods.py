@@ -25,6 +25,7 @@ from adapter_sweep.engine.methods import (
     PrefixSpec,
     PromptSpec,
 )
+from adapter_sweep.engine.methods.insertion import inserted
 from adapter_sweep.engine.methods.parallel import ParallelAdapter
 from adapter_sweep.engine.methods.tuned import peft
 from adapter_sweep.engine.optimizer import FlatAdamW
@@ -199,7 +200,7 @@ def test_merged_weights_predict_the_same(family: str, method: str, precision: st
     found = _state(backbone)
     with torch.no_grad():
         beside = model(tokens())
-        with model.merged():
+        with inserted(model.backbone.model, model.merge()):
             merged = model.read(tokens())
             assert not any(
                 "lora" in type(m).__module__ or "ia3" in type(m).__module__ for m in backbone.model.modules()
@@ -256,8 +257,8 @@ def test_weight_decay_leaves_factors() -> None:
 def test_what_cannot_be_merged_is_refused() -> None:
     model = AdaptedModel(tiny_backbone(), BottleneckSpec(4), 3, seed=0)
     assert not model.merges
-    with pytest.raises(ValueError, match="cannot be merged"), model.merged():
-        pass
+    with pytest.raises(ValueError, match="cannot be merged"):
+        model.merge()
 
 
 # -- each method's own

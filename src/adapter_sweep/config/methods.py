@@ -86,11 +86,6 @@ class BottleneckMethod(_Method):
     _values = frozenset({"init_std"})
     _later: ClassVar[dict[str, object]] = {"scaling": 1.0, "shared": False}
 
-    @property
-    def chosen_layers(self) -> str | tuple[int, ...]:
-        """Which layers hold adapters: `all`, `top:K` or the indices."""
-        return parsed_layers(self.layers)
-
 
 class ParallelMethod(_Method):
     """Parallel adapters."""

@@ -161,18 +161,6 @@ class AdaptedModel(nn.Module):
         with inserted(self.backbone.model, self.insertion):
             yield
 
-    @contextmanager
-    def merged(self) -> Iterator[None]:
-        """While open, the backbone computes with weights that hold what is trained; afterwards it is as it was.
-
-        They are copies, of the values as they are when it is opened.
-
-        Raises:
-            ValueError: the method cannot be merged.
-        """
-        with inserted(self.backbone.model, self.merge()):
-            yield
-
     def merge(self) -> Insertion:
         """What stands in for the backbone's modules where the method is merged: copies, of the values as they are now.
 

@@ -22,6 +22,7 @@ __all__ = [
     "encode_texts",
     "epoch_batches",
     "moved",
+    "pad_id_of",
     "scoring_batches",
     "split_batch",
 ]
@@ -153,7 +154,7 @@ def encode_texts(
         add_special_tokens=True,
         return_token_type_ids=True if told else None,
     )
-    pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
+    pad_id = pad_id_of(tokenizer)
     # A text of characters the tokenizer drops, with no special tokens, would be an empty row.
     ids = tuple(tuple(row) or (pad_id,) for row in encoded["input_ids"])
     types = encoded["token_type_ids"] if told else None
@@ -161,6 +162,11 @@ def encode_texts(
     cut = sum(own is not None and bool(own.overflowing) for own in encodings)
     told_types = tuple(map(tuple, types)) if types is not None else None
     return Encoded(ids, tuple(labels), pad_id, told_types, shortened=Shortened(rows=cut))
+
+
+def pad_id_of(tokenizer: PreTrainedTokenizerBase) -> int:
+    """What stands at padded positions; any id will do, as they are masked."""
+    return tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
 
 
 def epoch_batches(split: Encoded, *, batch_size: int, max_tokens: int, seed: int, epoch: int) -> Iterator[Batch]:

@@ -11,7 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from adapter_sweep.engine.adapters import AdaptedModel
-from adapter_sweep.engine.methods.insertion import inserted
+from adapter_sweep.engine.methods.insertion import Insertion, inserted, served
 
 __all__ = [
     "LatencySpec",
@@ -94,9 +94,10 @@ def measure(model: AdaptedModel, spec: LatencySpec, seed: int = 0) -> tuple[Read
 
     Latency does not depend on trained values, so the model may be untrained.
     """
+    insertion = served(model.insertion)
     with _undisturbed(spec.threads):
-        single = _seconds(model, model.attached, spec, 1, spec.pairs, seed)
-        batch = _seconds(model, model.attached, spec, spec.batch_size, spec.batch_pairs, seed)
+        single = _seconds(model, insertion, spec, 1, spec.pairs, seed)
+        batch = _seconds(model, insertion, spec, spec.batch_size, spec.batch_pairs, seed)
     # Out of the quiet: nobody needs to wait for arithmetic.
     return _reading(*single, seed), _reading(*batch, seed)
 
@@ -109,7 +110,7 @@ def measure_merged(model: AdaptedModel, spec: LatencySpec, seed: int = 0) -> Rea
     """
     merged = model.merge()  # once: a merge before each reading would leave the caches as no user's are
     with _undisturbed(spec.threads):
-        seconds = _seconds(model, lambda: inserted(model.backbone.model, merged), spec, 1, spec.pairs, seed)
+        seconds = _seconds(model, merged, spec, 1, spec.pairs, seed)
     return _reading(*seconds, seed)
 
 
@@ -134,13 +135,13 @@ def _undisturbed(threads: int) -> Iterator[None]:
 @torch.inference_mode()
 def _seconds(
     model: AdaptedModel,
-    attached: Callable[[], AbstractContextManager[None]],
+    insertion: Insertion,
     spec: LatencySpec,
     batch_size: int,
     pairs: int,
     seed: int,
 ) -> tuple[list[float], list[float], list[float]]:
-    """What `_in_turn` gives for the model, adapted in this way, on one batch shape, warmed up."""
+    """What `_in_turn` gives for the model, adapted by the insertion, on one batch shape, warmed up."""
     backbone = model.backbone
     device = next(model.parameters()).device
     vocabulary = backbone.vocabulary_size
@@ -155,7 +156,7 @@ def _seconds(
         return _time(forward, device)
 
     def adapted() -> float:
-        with attached():
+        with inserted(backbone.model, insertion):
             return _time(forward, device)
 
     _warm_up((adapted, frozen), spec.warmup_seconds / 2)  # the other half is the other batch shape's

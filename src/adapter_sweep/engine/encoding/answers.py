@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from adapter_sweep.engine.batches import Cut, Encoded
+from adapter_sweep.engine.batches import Cut, Encoded, pad_id_of
 from adapter_sweep.engine.encoding.tokenizer import Rows, check_places, tokenize
 from adapter_sweep.engine.problems import LONGEST_ANSWER, Spans, Window
 from adapter_sweep.engine.tasks.data import Split
@@ -78,7 +78,7 @@ def encode_answers(
     return Encoded(
         tuple(row.ids for row in found),
         tuple(row.label for row in found),
-        tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0,
+        pad_id_of(tokenizer),
         tuple(row.types for row in found) if token_types else None,
         problem,
         Cut(tuple(row.example for row in found), problem.merged),

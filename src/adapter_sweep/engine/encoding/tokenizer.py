@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from adapter_sweep.engine.batches import pad_id_of
 from adapter_sweep.errors import UserInputError
 
 __all__ = ["Rows", "check_places", "tokenize"]
@@ -87,7 +88,7 @@ def tokenize(
         return_offsets_mapping=True,
         **cut,
     )
-    pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
+    pad_id = pad_id_of(tokenizer)
     # A text of characters the tokenizer drops, with no special tokens, would be an empty row.
     ids = tuple(tuple(row) or (pad_id,) for row in encoded["input_ids"])
     types = tuple(tuple(row) or (0,) for row in encoded["token_type_ids"]) if text_pairs is not None else None

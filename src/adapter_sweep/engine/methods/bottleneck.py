@@ -16,7 +16,15 @@ from adapter_sweep.engine.methods.norms import build_norms, lowest_norm, norms_o
 from adapter_sweep.engine.methods.parts import Parts, Trained
 from adapter_sweep.engine.sites import PLACEMENTS, LayerNorms, Layers, Layout, layers_of, sites_of
 
-__all__ = ["ACTIVATIONS", "BottleneckAdapter", "BottleneckSpec", "Scaling", "bottleneck_params", "truncated_normal"]
+__all__ = [
+    "ACTIVATIONS",
+    "Bottleneck",
+    "BottleneckAdapter",
+    "BottleneckSpec",
+    "Scaling",
+    "bottleneck_params",
+    "truncated_normal",
+]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 # A factor, or `learned`: one number an adapter, 1 at the start.
@@ -80,33 +88,42 @@ class BottleneckSpec:
         return first if norm is None else min(first, norm)
 
 
-class BottleneckAdapter(nn.Module):
-    """x + scaling · up(activation(down(x))): [B, T, D] -> [B, T, D].
+class Bottleneck(nn.Module):
+    """scaling · up(activation(down(x))): [B, T, D] -> [B, T, D]; what adapters of every kind add.
 
     Mixed precision as usual (Micikevicius et al. 2018): the parameters, and so their gradients' sums and the
     optimizer's state, are float32; the products are computed in the precision of the hidden states they are applied to.
     """
 
-    def __init__(self, hidden_size: int, spec: BottleneckSpec, generator: torch.Generator) -> None:
+    def __init__(self, hidden_size: int, width: int, activation: str, scaling: Scaling) -> None:
         super().__init__()
-        self.down = nn.Linear(hidden_size, spec.width)
-        self.activation = ACTIVATIONS[spec.activation]()
-        self.up = nn.Linear(spec.width, hidden_size)
-        self.scale = nn.Parameter(torch.ones(1)) if spec.scaling == "learned" else None
-        self.factor = 1.0 if spec.scaling == "learned" else float(spec.scaling)
+        self.down = nn.Linear(hidden_size, width)
+        self.activation = ACTIVATIONS[activation]()
+        self.up = nn.Linear(width, hidden_size)
+        self.scale = nn.Parameter(torch.ones(1)) if scaling == "learned" else None
+        self.factor = 1.0 if scaling == "learned" else float(scaling)
+
+    def added(self, x: Tensor) -> Tensor:
+        """What the bottleneck makes of hidden states [B, T, D]."""
+        h = functional.linear(x, self.down.weight.to(x.dtype), self.down.bias.to(x.dtype))
+        made = functional.linear(self.activation(h), self.up.weight.to(x.dtype), self.up.bias.to(x.dtype))
+        if self.scale is not None:
+            return made * self.scale.to(x.dtype)
+        return made if self.factor == 1.0 else made * self.factor
+
+
+class BottleneckAdapter(Bottleneck):
+    """x + scaling · up(activation(down(x))): [B, T, D] -> [B, T, D]."""
+
+    def __init__(self, hidden_size: int, spec: BottleneckSpec, generator: torch.Generator) -> None:
+        super().__init__(hidden_size, spec.width, spec.activation, spec.scaling)
         for linear in (self.down, self.up):
             truncated_normal(linear.weight, spec.init_std, generator)
             nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the adapter to hidden states [B, T, D]."""
-        h = functional.linear(x, self.down.weight.to(x.dtype), self.down.bias.to(x.dtype))
-        added = functional.linear(self.activation(h), self.up.weight.to(x.dtype), self.up.bias.to(x.dtype))
-        if self.scale is not None:
-            added = added * self.scale.to(x.dtype)
-        elif self.factor != 1.0:
-            added = added * self.factor
-        return x + added
+        return x + self.added(x)
 
 
 def bottleneck_params(hidden_size: int, width: int, scaling: Scaling) -> int:

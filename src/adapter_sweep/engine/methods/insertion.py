@@ -5,12 +5,13 @@ Shapes: B batch, T tokens, D hidden.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-__all__ = ["Beside", "Forward", "Insertion", "inserted", "key_of"]
+__all__ = ["Beside", "Forward", "Insertion", "inserted", "key_of", "served"]
 
 Forward = Callable[..., Any]
 # (what the sub-layer was given, what it returned) -> what it returns now; each [B, T, D].
@@ -40,6 +41,15 @@ class Insertion:
     def shares_pass(self) -> bool:
         """Whether other insertions can be in the model at the same time, each for its own rows of the batch."""
         return self.weights is None and self.forward is None
+
+
+@torch.no_grad()
+def served(insertion: Insertion) -> Insertion:
+    """The same with its weights made once, as a model that is used and not trained has them."""
+    if insertion.weights is None:
+        return insertion
+    made = dict(insertion.weights())
+    return replace(insertion, weights=lambda: made)
 
 
 @contextmanager

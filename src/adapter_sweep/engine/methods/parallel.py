@@ -9,10 +9,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from adapter_sweep.engine.backbone import Backbone
-from adapter_sweep.engine.methods.bottleneck import ACTIVATIONS, Scaling, bottleneck_params
+from adapter_sweep.engine.methods.bottleneck import Bottleneck, Scaling, bottleneck_params
 from adapter_sweep.engine.methods.insertion import Insertion, key_of
 from adapter_sweep.engine.methods.parts import Parts, Trained
 from adapter_sweep.engine.projections import projections_of
@@ -76,25 +75,15 @@ class ParallelSpec:
         return found
 
 
-class ParallelAdapter(nn.Module):
-    """(x, y) -> y + scaling · up(activation(down(x))), x a sub-layer's input and y its output, each [B, T, D].
-
-    Its parameters are float32, its products in the precision of the hidden states, as a bottleneck adapter's are.
-    """
+class ParallelAdapter(Bottleneck):
+    """(x, y) -> y + scaling · up(activation(down(x))), x a sub-layer's input and y its output, each [B, T, D]."""
 
     def __init__(self, hidden_size: int, spec: ParallelSpec, generator: torch.Generator) -> None:
-        super().__init__()
-        self.down = nn.Linear(hidden_size, spec.width)
-        self.activation = ACTIVATIONS[spec.activation]()
-        self.up = nn.Linear(spec.width, hidden_size)
-        self.scale = nn.Parameter(torch.ones(1)) if spec.scaling == "learned" else None
-        self.factor = 1.0 if spec.scaling == "learned" else float(spec.scaling)
+        super().__init__(hidden_size, spec.width, spec.activation, spec.scaling)
         nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5), generator=generator)
         for start in (self.down.bias, self.up.weight, self.up.bias):
             nn.init.zeros_(start)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Add to a sub-layer's output what the adapter makes of its input."""
-        h = functional.linear(x, self.down.weight.to(x.dtype), self.down.bias.to(x.dtype))
-        added = functional.linear(self.activation(h), self.up.weight.to(x.dtype), self.up.bias.to(x.dtype))
-        return y + added * (self.factor if self.scale is None else self.scale.to(x.dtype))
+        return y + self.added(x)
