@@ -3,7 +3,7 @@
 import functools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 from filelock import FileLock
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from adapter_sweep.config import Dimension
@@ -190,8 +191,7 @@ class Ledger:
         with self._locked():
             self._recover()
             trials = self._rows.trials()
-            begun = sum(1 for t in trials if t.state != OptunaState.WAITING and state_of(t).counts)
-            if n_trials is not None and begun >= n_trials:
+            if n_trials is not None and _counted(trials) >= n_trials:
                 return None
             if (in_company and self._queue.next_goes_alone(trials)) or not self._queue.prepare(trials):
                 return None
@@ -292,9 +292,29 @@ class Ledger:
         with self._locked():
             return self._recover()
 
-    def running(self) -> list[int]:
-        """The numbers of the trials that have begun and not ended, whoever works on them."""
-        return [trial.number for trial in self._rows.trials() if trial.state == OptunaState.RUNNING]
+    def lose(self, trial: optuna.Trial, reason: str) -> TrialState:
+        """Mark a running trial as one whose process died: this one, which can go on with none.
+
+        Returns:
+            Its state: interrupted, and its configuration queued again, or failed where that was done often enough.
+        """
+        with self._locked():
+            trials = self._rows.trials()
+            self._recovery.mark(trials, trials[trial.number], reason)
+            self._queue.restore()
+        return state_of(self._rows.trials()[trial.number])
+
+    def left(self, n_trials: int) -> int:
+        """How many of `n_trials` are still to begin; those whose process has died are found first."""
+        with self._locked():
+            self._recover()
+            return max(0, n_trials - _counted(self._rows.trials()))
+
+    def awaited(self, n_trials: int) -> list[int]:
+        """The numbers of the trials that run, whoever works on them, where fewer than `n_trials` have ended."""
+        trials = self._rows.trials()
+        running = [trial.number for trial in trials if trial.state == OptunaState.RUNNING]
+        return running if _counted(trials) - len(running) < n_trials else []
 
     def queued(self) -> list[dict[str, ParamValue]]:
         """The parameters of the trials that are asked for next: those of interrupted ones."""
@@ -410,3 +430,8 @@ class Ledger:
     def _objectives(self) -> dict[str, Direction]:
         objectives: dict[str, Direction] = self._rows.fact("objectives")
         return objectives
+
+
+def _counted(trials: Iterable[FrozenTrial]) -> int:
+    """How many of a study's trials have begun and count."""
+    return sum(1 for trial in trials if trial.state != OptunaState.WAITING and state_of(trial).counts)
