@@ -38,7 +38,7 @@ POINTS = (  # role, point, the largest count
 _COMMAND = [sys.executable, "-c", "from adapter_sweep.cli import main; main()", "run"]
 _SPACE = ["method.width=choice(2,4,8)", "train.lr=tag(log,interval(1e-3,1e-2))", "study.sampler=random"]
 _MORE = 5  # trials, where the study was done before all kills
-_PATIENCE = 1800.0
+_PATIENCE = 3600.0
 
 
 @dataclass
@@ -177,7 +177,8 @@ def _check(tally: Tally, results: Path) -> None:
         tally.lost.append(f"{len(complete)} of {tally.wanted} trials complete, and {sorted(others)}")
     retried = Counter(retry_of(trial) for trial in ledger._study.trials)
     for trial in view.trials:
-        expected = int(trial.state is TrialState.INTERRUPTED)
+        # One that died before it had parameters leaves nothing to repeat.
+        expected = int(trial.state is TrialState.INTERRUPTED and bool(trial.params))
         if retried[trial.number] < expected:
             tally.lost.append(f"trial {trial.number} is {trial.state} and was not queued again")
         if retried[trial.number] > expected:
