@@ -24,7 +24,9 @@ _AROUND = ("study", "results_dir", "tracking", "workers", "confirm")
 def study_name(composed: Composed, prefix: str = "") -> str:
     """The study's name: the user's, or the sweep's (else the task's), with what no folder can hold replaced."""
     base = composed.sweep or composed.config.task.name
-    return composed.config.study.name or prefix + (re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-.")[:80] or "sweep")
+    return composed.config.study.name or prefix + (
+        re.sub(r"[^A-Za-z0-9._-]+", "-", base).lstrip("-._")[:80].rstrip("-.") or "sweep"
+    )
 
 
 def definition(composed: Composed, bench: "Bench", *, single: bool) -> dict[str, Any]:

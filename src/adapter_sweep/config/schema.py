@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, field_vali
 
 from adapter_sweep.config.methods import METHOD_CLASSES, MethodConfig
 from adapter_sweep.config.section import NAME as _NAME
+from adapter_sweep.config.section import RESERVED, PathText
 from adapter_sweep.config.section import Float as _Float
 from adapter_sweep.config.section import Int as _Int
 from adapter_sweep.config.section import Section as _Section
@@ -42,15 +43,15 @@ class HubBackbone(_Backbone):
     """A model of the hub; the revision is pinned, so that a result can be reproduced."""
 
     kind: Literal["hub"]
-    name: str = Field(min_length=1)
-    revision: str = Field(min_length=1)
+    name: PathText
+    revision: PathText
 
 
 class LocalBackbone(_Backbone):
     """A model in a directory."""
 
     kind: Literal["local"]
-    path: str = Field(min_length=1)
+    path: PathText
 
 
 BackboneConfig = Annotated[MiniLMBackbone | HubBackbone | LocalBackbone, Field(discriminator="kind")]
@@ -121,6 +122,8 @@ class StudyConfig(_Section):
     def _not_a_confirmation(cls, name: str | None) -> str | None:
         if name is not None and name.endswith(".confirmed"):
             raise ValueError("a name that ends in .confirmed is that of another study's finalists")
+        if name is not None and name.casefold() in RESERVED:
+            raise ValueError(f"one of ours in the results folder; allowed is any but {', '.join(sorted(RESERVED))}")
         return name
 
     @field_validator("tasks")
@@ -165,7 +168,7 @@ class SweepConfig(_Section):
     objectives: dict[str, Direction] = Field(min_length=1)
     search_space: dict[str, str]
     methods: dict[str, MethodConfig] = Field(default_factory=dict)
-    results_dir: str = Field(min_length=1)
+    results_dir: PathText
 
     @model_serializer(mode="wrap")
     def _without_empty_methods(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import Direction, ParamValue, StudyView, TrialState, TrialView
 from adapter_sweep.study.facts import PREFIX, differences, facts_of, planned_params, state_of, study_view, trial_view
 from adapter_sweep.study.grid import first_left, grid_points_in_order
+from adapter_sweep.study.names import check_new_name, study_folder
 from adapter_sweep.study.samplers import make_sampler, suggest
 from adapter_sweep.study.slots import Slot, is_abandoned
 from adapter_sweep.study.storage import (
@@ -69,8 +70,8 @@ class Ledger:
         self._points = points
         self._latencies: dict[str, dict[str, float]] = {}
         self._only_this_host = sqlite_file(url) is not None
-        self._locks = locks_folder(url, results_dir) / study.study_name
-        self.folder = results_dir / study.study_name
+        self.folder = study_folder(results_dir, study.study_name)
+        self._locks = locks_folder(url, results_dir) / self.folder.name
 
     @classmethod
     def start(
@@ -99,6 +100,7 @@ class Ledger:
         storage = open_storage(url, results_dir)
         wanted = json.loads(json.dumps(dict(definition)))  # as the ledger gives it back
         with ledger_errors(f"study {name!r} cannot be opened"):
+            check_new_name(name, optuna.get_all_study_names(storage))
             study = optuna.create_study(
                 study_name=name, storage=storage, directions=list(objectives.values()), load_if_exists=True
             )

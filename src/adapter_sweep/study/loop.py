@@ -18,6 +18,7 @@ from adapter_sweep.cohort_size import cohort_size
 from adapter_sweep.config import validate, with_params
 from adapter_sweep.config.naming import overrides_of, plain_params
 from adapter_sweep.config.quoting import literal
+from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.engine.training import Progress
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.records import ParamValue, TrialState, TrialView
@@ -196,12 +197,12 @@ class _Loop:
         except StorageInternalError:
             raise
         except AdapterSweepError as error:
-            self._tell(run, TrialState.FAILED, reason=str(error))
+            self._tell(run, TrialState.FAILED, reason=mask_credentials(str(error)))
         except Exception as error:  # torch, the file system, memory: with the whole story beside it
             with suppress(OSError):  # the disk may be what failed
-                story = "".join(traceback.format_exception(error))
+                story = mask_credentials("".join(traceback.format_exception(error)))
                 (run.folder / ERROR_FILE).write_text(story, encoding="utf-8")
-            self._tell(run, TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
+            self._tell(run, TrialState.FAILED, reason=mask_credentials(f"{type(error).__name__}: {error}"))
 
     def _tell(self, run: _Running, state: TrialState, **outcome: Any) -> None:
         self._ledger.tell(run.trial, state, **outcome)

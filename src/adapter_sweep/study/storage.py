@@ -12,6 +12,7 @@ from filelock import FileLock
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+from adapter_sweep.credentials import remember_credentials
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 
 __all__ = ["holds_studies", "ledger_errors", "locks_folder", "open_storage", "sqlite_file", "storage_url"]
@@ -61,6 +62,7 @@ def open_storage(url: str, results_dir: Path) -> optuna.storages.RDBStorage:
         AdapterSweepError: the database cannot be opened. Neither names the URL's password.
     """
     # A query may hold a password, too.
+    remember_credentials(url)
     shown = _parse(url).set(query={}).render_as_string(hide_password=True)
     options: dict[str, Any] = {"connect_args": {"timeout": 60}} if _is_sqlite(url) else {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
