@@ -9,7 +9,7 @@ __all__ = ["NAME", "RESERVED", "Float", "Int", "PathText", "Section", "no_contro
 # What a name that becomes a folder may look like: no separator, no leading dot, no look-alike.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 # What lies beside the studies' folders in the results folder.
-RESERVED = frozenset({"optuna.db", "mlflow.db", "mlflow.lock", "mlartifacts", "basic_auth.db"})
+RESERVED = frozenset({"optuna.db", "mlflow.db", "mlflow.lock", "mlartifacts"})
 
 
 def no_control_characters(value: str) -> str:

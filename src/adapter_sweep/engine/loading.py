@@ -86,6 +86,11 @@ def load_backbone(
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         # What the hub cannot deliver is no fault of the user's; what lies in a folder, or does not fit, is.
+        if "trust_remote_code" in str(error):
+            raise UserInputError(
+                f"backbone: {where} needs code of its own, which is never run here; expected a model that transformers "
+                "has the classes of"
+            ) from error
         kind = AdapterSweepError if isinstance(error, OSError) and not isinstance(source, Path) else UserInputError
         raise kind(
             f"backbone: {where} could not be loaded: {_first_line(error)}. Expected: a model directory or hub name "

@@ -1,7 +1,8 @@
 """What a model's small files may not ask for: code of its own, weights that are pickles, another model's weights.
 
-transformers runs no remote code unless told to. Two other ways in remain: an index of safetensors may name files of any
-format, which are then unpickled, and a configuration may name an attention kernel or weights to fetch from elsewhere.
+transformers runs no code of a model's own (`auto_map`) unless told to. Other ways remain: an index of safetensors may
+name files of any format, which are then unpickled, and a configuration may name an attention kernel or another model's
+weights, which are then fetched.
 """
 
 import json
@@ -66,9 +67,7 @@ def _asked_for(about: Any, key: str = "", depth: int = 0) -> Iterator[str]:
     if depth > _DEPTH:
         yield f"is nested deeper than {_DEPTH} levels"
     for name, value in about.items():
-        if name == "auto_map" and value:
-            yield f"has {key}auto_map: code of the model's own, which is never run; expected a class of transformers"
-        elif name == "transformers_weights" and value is not None and not str(value).endswith(".safetensors"):
+        if name == "transformers_weights" and value is not None and not str(value).endswith(".safetensors"):
             yield f"has {key}transformers_weights={value!r}: weights are read as *.safetensors only"
         elif name in ("attn_implementation", "_attn_implementation") and value not in (None, "eager", "sdpa"):
             yield f"has {key}{name}={value!r}: a kernel may be fetched and run for it; allowed: eager, sdpa"
