@@ -83,8 +83,6 @@ def load_adapted(backbone: Backbone, folder: Path) -> tuple[AdaptedModel, tuple[
             raise ValueError(f"{held:,} numbers, where {counted:,} are described")
         model = AdaptedModel(backbone, spec, head["outputs"], seed=0, per_token=bool(head["per_token"]))
         model.load_state_dict(tensors)
-    except UserInputError:
-        raise
     except Exception as error:  # a description can be wrong in any way
         raise UserInputError(f"{folder}/{WEIGHTS_FILE} does not fit {CONFIG_FILE}: {error}") from error
     return model, labels
