@@ -16,8 +16,8 @@ OBJECTIVES: dict[str, Direction] = {"accuracy": "maximize"}
     [
         *("../elsewhere", "/etc", "a/b", "a\\b", ".", "..", "", ".hidden", "-rf", "a" * 101, "a\nb", "a\0b"),
         *(
-            "аdmin",
-            "ﬁle",
+            "\u0430dmin",
+            "\ufb01le",
             "x\u200b",
             "e\u0301",
             "\u00e9",
@@ -55,9 +55,8 @@ def test_a_ledger_that_says_otherwise_writes_nothing(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'optuna.db'}"
     evil = optuna.create_study(study_name="../evil", storage=url)
     evil.set_user_attr("adapter_sweep:definition", {})
-    for name in ("../evil",):
-        with pytest.raises(UserInputError, match=r"study '\.\./evil': not a name"):
-            Ledger.read(name, url=url, results_dir=tmp_path / "results")
+    with pytest.raises(UserInputError, match=r"study '\.\./evil': not a name"):
+        Ledger.read("../evil", url=url, results_dir=tmp_path / "results")
     assert not (tmp_path / "evil").exists()
 
 
