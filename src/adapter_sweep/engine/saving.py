@@ -65,7 +65,8 @@ def load_adapted(backbone: Backbone, folder: Path) -> tuple[AdaptedModel, tuple[
         spec = _spec(about["method"], about["spec"])
         labels = tuple(str(name) for name in about["label_names"])
         head = {"outputs": len(labels), "per_token": False, **about.get("problem", {})}
-        made_for, pooling, precision = about["backbone"], about["pooling"], about["precision"]
+        made_for = {key: str(about["backbone"][key]) for key in ("source", "fingerprint")}
+        pooling, precision = about["pooling"], about["precision"]
         tensors = load_file(folder / WEIGHTS_FILE)
     except Exception as error:  # a broken file can raise nearly anything while it is parsed
         raise UserInputError(f"{folder} holds no adapter that can be read: {type(error).__name__}: {error}") from error
