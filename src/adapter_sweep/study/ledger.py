@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
@@ -22,6 +21,7 @@ from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import Direction, ParamValue, StudyView, TrialState, TrialView
 from adapter_sweep.study.facts import PREFIX, differences, facts_of, planned_params, state_of, study_view, trial_view
 from adapter_sweep.study.grid import first_left, grid_points_in_order
+from adapter_sweep.study.locking import one_using
 from adapter_sweep.study.samplers import make_sampler, suggest
 from adapter_sweep.study.slots import Slot, is_abandoned
 from adapter_sweep.study.storage import (
@@ -46,8 +46,9 @@ class Ledger:
 
     Use `Ledger.start` to begin or continue a study, `Ledger.read` to look at one.
 
-    Guarantees: any number of processes may use one study at once. Those of one host never start more trials than there
-    are to be; a trial that died with its process is found by the next one that asks.
+    Guarantees: any number of processes may use one study at once. Those of one host, and on PostgreSQL those of all
+    hosts, never start more trials than there are to be; a trial that died with its process is found by the next one of
+    its host that asks.
     """
 
     def __init__(
@@ -364,9 +365,8 @@ class Ledger:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One at a time, among this host's processes."""
-        self._locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._locks / "study.lock"):
+        """One at a time, among the study's processes; see `one_using`."""
+        with one_using(self._study._storage, self._locks, self.name):
             yield
 
     def _slot(self, number: int) -> Path:

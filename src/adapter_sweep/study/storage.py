@@ -1,25 +1,38 @@
 """The ledger's database: opening it, and where the processes that share it find each other's locks."""
 
 import contextlib
+import os
 import socket
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from adapter_sweep.errors import AdapterSweepError, UserInputError
+from adapter_sweep.study.locking import one_opening
 
-__all__ = ["holds_studies", "ledger_errors", "locks_folder", "open_storage", "sqlite_file", "storage_url"]
+__all__ = [
+    "STORAGE_VARIABLE",
+    "holds_studies",
+    "ledger_errors",
+    "locks_folder",
+    "open_storage",
+    "sqlite_file",
+    "storage_url",
+]
+
+STORAGE_VARIABLE = "ADAPTER_SWEEP_STORAGE"
+"""Names the ledger's database where a command line, which others on the host can read, should not."""
 
 
 def storage_url(storage: str | None, results_dir: Path) -> str:
-    """The ledger's database URL: the user's, or SQLite in the results folder."""
-    return storage or f"sqlite:///{(results_dir / 'optuna.db').absolute()}"
+    """The ledger's database URL: the user's, that of the environment's `STORAGE_VARIABLE`, or SQLite in the folder."""
+    return storage or os.environ.get(STORAGE_VARIABLE) or f"sqlite:///{(results_dir / 'optuna.db').absolute()}"
 
 
 def sqlite_file(url: str) -> Path | None:
@@ -53,7 +66,9 @@ def locks_folder(url: str, results_dir: Path) -> Path:
 
 
 def open_storage(url: str, results_dir: Path) -> optuna.storages.RDBStorage:
-    """Open the ledger's database, creating and migrating it once, however many processes of this host start together.
+    """Open the ledger's database, creating and migrating it once, however many processes start together.
+
+    That holds for the processes of this host, and on PostgreSQL for those of all hosts.
 
     Raises:
         UserInputError: the URL is not one SQLAlchemy understands, its driver is not installed, or its folder is not
@@ -62,7 +77,8 @@ def open_storage(url: str, results_dir: Path) -> optuna.storages.RDBStorage:
     """
     # A query may hold a password, too.
     shown = _parse(url).set(query={}).render_as_string(hide_password=True)
-    options: dict[str, Any] = {"connect_args": {"timeout": 60}} if _is_sqlite(url) else {}
+    # A server's database may have been started again since a connection was made: it is tried before it is used.
+    options: dict[str, Any] = {"connect_args": {"timeout": 60}} if _is_sqlite(url) else {"pool_pre_ping": True}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with _folder_errors(f"results_dir={results_dir}"):
         results_dir.mkdir(parents=True, exist_ok=True)
@@ -73,8 +89,10 @@ def open_storage(url: str, results_dir: Path) -> optuna.storages.RDBStorage:
     try:
         with _folder_errors(str(locks.parent)):
             locks.mkdir(exist_ok=True)
-            with FileLock(locks / "storage.lock"), ledger_errors(f"study.storage={shown}: the ledger cannot be opened"):
-                return optuna.storages.RDBStorage(url, engine_kwargs=options)
+            with ledger_errors(f"study.storage={shown}: the ledger cannot be opened"), one_opening(url, locks):
+                storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
+                weakref.finalize(storage, storage.engine.dispose)  # its connections end with it
+                return storage
     except (ImportError, NoSuchModuleError) as error:
         raise UserInputError(f"study.storage={shown}: its driver is not installed: {error}") from None
     except RuntimeError as error:  # a database of another version of Optuna
