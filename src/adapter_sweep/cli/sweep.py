@@ -1,6 +1,7 @@
 """`run` and `trial`: the only place where configuration, engine, ledger, MLflow and report meet."""
 
 import shlex
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,8 @@ from adapter_sweep.records import TrialState
 from adapter_sweep.study.ledger import Ledger, storage_url
 
 __all__ = ["run_group", "run_single", "run_sweep"]
+
+_LOOK_SECONDS = 1.0  # between two looks at the trials of others
 
 
 def run_sweep(composed: Composed) -> None:
@@ -86,6 +89,7 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
                 search_space=dict(config.search_space),
                 provenance=bench.provenance(),
                 n_trials=total,
+                **({} if single else {"job": {"overrides": reproducing(composed, bench)}}),
             )
     publisher = Publisher(ledger, results_dir, config.tracking.uri, config.tracking.enabled, console)
     display.opening(ledger.view(), total, results_dir, recovered=recovered, workers=capacity.workers)
@@ -105,12 +109,27 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
                 anchors=None if single or ledger.view().anchors else lambda: ledger.set_facts(anchors=bench.anchors()),
             )
             ran = run_work(work, display, publisher, console)
+            if not single:
+                _with_others(work, display, publisher, console)
     except KeyboardInterrupt:
         kept = "It is kept" if single else "The study is kept; the same command continues it"
         console.print(f"\nInterrupted. {kept}. What there is so far: adapter-sweep report {name}{_where(results_dir)}")
         publisher.interrupted()
         raise
     _close(console, ledger, publisher, results_dir, url, single=ran[0] if single else None)
+
+
+def _with_others(work: Work, display: Display, publisher: Publisher, console: Console) -> None:
+    """Wait for the trials that other processes and hosts still run, and run again those of the ones that die."""
+    assert work.total is not None
+    while (view := work.ledger.view()).in_state(TrialState.RUNNING):
+        elsewhere = len(view.in_state(TrialState.RUNNING))
+        with console.status(f"Waiting for {elsewhere} trial{'s' if elsewhere > 1 else ''} that others run …"):
+            time.sleep(_LOOK_SECONDS)
+        work.ledger.recover()
+        done = len(work.ledger.view().counted())
+        if done < work.total:
+            run_work(replace(work, done=done, anchors=None), display, publisher, console)
 
 
 def _as_begun(composed: Composed, name: str, url: str) -> SweepConfig:

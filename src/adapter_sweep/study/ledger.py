@@ -258,9 +258,16 @@ class Ledger:
         return kept
 
     def set_facts(self, **facts: object) -> None:
-        """Write facts of the study: `config`, `search_space`, `n_trials`, `provenance`, `anchors`, `mlflow_run_id`."""
+        """Write facts of the study: `config`, `search_space`, `n_trials`, `provenance`, `anchors`, `mlflow_run_id`.
+
+        And `job`, what whoever joins it needs besides.
+        """
         for name, value in facts.items():
             self._set(name, value)
+
+    def fact(self, name: str) -> Any:
+        """A fact of the study; None where it has none of that name."""
+        return self._fact(name)
 
     def set_mlflow_run(self, number: int, run_id: str) -> None:
         """Write which MLflow run shows a trial. Optuna keeps a finished trial as it is, so the study holds it.
