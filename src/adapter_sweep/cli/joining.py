@@ -167,7 +167,7 @@ def _release(version: str | None) -> str | None:
 def _settings(view: StudyView, here: Here) -> SweepConfig:
     """The study's own settings, with what this host has in place of what the first one had."""
     own: dict[str, Any] = {key: value for key, value in view.config.items() if key != "sweep"}
-    own["workers"] = {"count": here.count}
+    own["workers"] = {"kind": "local", "count": here.count}
     own["study"] = {**own["study"], "storage": None}
     own["tracking"] = _tracking(own["tracking"], here, shared=view.provenance.get("host") == platform.node())
     own["train"] = {**own["train"], "threads": None, "device": "auto"}
