@@ -27,7 +27,7 @@ class RayCrew:
         self._tasks: list[Any] = []
         _connect(self._ray, workers.address)
         nodes = [node for node in self._ray.nodes() if node["Alive"]]
-        if len(nodes) > 1 and sqlite_file(errand.url) is not None:
+        if len(nodes) > 1 and errand.url is not None and sqlite_file(errand.url) is not None:
             self.close()
             raise UserInputError(
                 f"workers=ray: the cluster has {len(nodes)} nodes, and an SQLite ledger is for one host; use "
