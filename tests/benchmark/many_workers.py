@@ -222,7 +222,7 @@ def _fill(ledger: Ledger, number: int) -> None:
         attrs = {PREFIX + name: value for name, value in facts.items()}
         values = [chance.random(), chance.random() * 1e6, 1 + chance.random()]
         trials.append(optuna.trial.create_trial(params=params, distributions=space, values=values, user_attrs=attrs))
-    ledger._study.add_trials(trials)
+    ledger._rows.study.add_trials(trials)
 
 
 def _length(number: int, seconds: float) -> float:

@@ -78,7 +78,7 @@ def test_a_study_outlives_a_connection_that_the_server_ended(postgres: Server, t
     url = postgres.database("cut")
     ledger = start(tmp_path, url=url)
     finish(ledger, 1)
-    with ledger._study._storage._backend.engine.connect() as connection:  # type: ignore[attr-defined]
+    with ledger._rows.database.engine.connect() as connection:  # type: ignore[attr-defined]
         everyone = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
         connection.exec_driver_sql(f"{everyone} AND datname = 'cut'")
     assert finish(ledger, 2) == [1]

@@ -110,6 +110,8 @@ def join_study(name: str, here: Here) -> None:
             "space": {key: parse_dimension(key, text) for key, text in config.search_space.items()},
             "sampler": config.study.sampler,
             "seed": config.study.seed,
+            "max_retries": config.study.max_retries,
+            "heartbeat_seconds": config.study.heartbeat_seconds,
         }
         ledger = Ledger.start(**study)
         recovered = ledger.recover()
