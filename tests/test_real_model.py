@@ -11,7 +11,7 @@ from adapter_sweep.cohort import run_trial
 from adapter_sweep.config.compose import compose
 from adapter_sweep.engine.activations import Activations
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
-from adapter_sweep.engine.batches import encode_texts
+from adapter_sweep.engine.encoding.texts import encode_texts
 from adapter_sweep.engine.saving import load_adapted
 from adapter_sweep.engine.train_spec import TrainSpec
 from adapter_sweep.engine.training import train, train_cohort

@@ -14,7 +14,7 @@ from adapter_sweep.engine.activations import Activations, Stored
 from adapter_sweep.engine.adapters import MethodSpec
 from adapter_sweep.engine.anchors import anchor_predictions
 from adapter_sweep.engine.backbone import Backbone
-from adapter_sweep.engine.batches import Encoded
+from adapter_sweep.engine.encoded import Encoded
 from adapter_sweep.engine.encoding import encode_split
 from adapter_sweep.engine.methods import spec_of
 from adapter_sweep.engine.metrics import load_metric

@@ -154,7 +154,7 @@ def _typical_batch(config: SweepConfig, backbone: Backbone, data: TaskData) -> t
     )
     encoded = encode_split(backbone.tokenizer, data, some, max_length=config.train.max_length)
     bounds = {"batch_size": config.train.batch_size, "max_tokens": config.train.max_tokens_per_batch}
-    return typical_batch([len(ids) for ids in encoded.ids], **bounds)
+    return typical_batch(encoded.lengths, **bounds)
 
 
 def _device(name: str) -> torch.device:

@@ -13,8 +13,9 @@ from adapter_sweep.engine import activations as activations_module
 from adapter_sweep.engine.activations import Activations, Stored
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec, MethodSpec
 from adapter_sweep.engine.backbone import Backbone, wrap_backbone
-from adapter_sweep.engine.batches import Encoded, scoring_batches
+from adapter_sweep.engine.batches import scoring_batches
 from adapter_sweep.engine.cohort import Cohort
+from adapter_sweep.engine.encoded import Encoded
 from adapter_sweep.engine.scoring import score_cohort
 from adapter_sweep.engine.train_spec import TrainSpec
 from adapter_sweep.engine.training import train_cohort

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from adapter_sweep.engine.backbone import Backbone, Inputs, Precision
-from adapter_sweep.engine.batches import Batch, Encoded, collate, moved, scoring_batches
+from adapter_sweep.engine.batches import Batch, collate, moved, scoring_batches
+from adapter_sweep.engine.encoded import Encoded
 from adapter_sweep.engine.latency import training_step
 
 __all__ = ["Activations", "Stored", "resumed"]
@@ -60,8 +61,9 @@ class Stored:
         rows = torch.tensor(batch.rows)
         if self.pooled:
             return moved(self.states[rows.to(self.states.device)], device)
-        positions = torch.arange(batch.shape[1]).expand(len(rows), -1)
-        index = self.starts[rows].unsqueeze(1) + positions.minimum(self.lengths[rows].unsqueeze(1) - 1)
+        lengths = self.lengths[rows]
+        positions = torch.arange(int(lengths.max())).expand(len(rows), -1)
+        index = self.starts[rows].unsqueeze(1) + positions.minimum(lengths.unsqueeze(1) - 1)
         return moved(self.states[index.to(self.states.device)], device)
 
 
@@ -69,7 +71,8 @@ class Activations:
     """One backbone's activations below its trained layers, kept for as long as this object lives.
 
     Guarantees: what is kept is never stale. It is found by the backbone's bytes as held, its precision and attention
-    kernel, and the token ids of every row (so by the tokenizer and the data), and it ends with the process.
+    kernel, and what it is given of every row (so by the tokenizer or image processor and the data), and it ends with
+    the process.
 
     Args:
         backbone: the backbone.
@@ -116,7 +119,7 @@ class Activations:
             _log.warning("layers of %s cannot be skipped; it computes whole", backbone.source)
             return None
         pooled = layer is None and not split.problem.per_token
-        lengths = torch.tensor([1 if pooled else len(ids) for ids in split.ids])
+        lengths = torch.ones(len(split), dtype=torch.long) if pooled else torch.tensor(split.lengths)
         starts = lengths.cumsum(0) - lengths
         dtype = torch.float32 if pooled else parameter.dtype
         states = self._room(int(lengths.sum()), backbone.layout.hidden_size, dtype, parameter.device)
@@ -233,7 +236,7 @@ def _returned_below(backbone: Backbone, layer: int, split: Encoded) -> tuple[int
 
     Tried on the shortest and the longest text, so on one with padding.
     """
-    rows = sorted(range(len(split)), key=lambda row: len(split.ids[row]))
+    rows = sorted(range(len(split)), key=split.lengths.__getitem__)
     batch = replace(collate(split, [rows[0], rows[-1]]), rows=(0, 1))
     parameter = next(backbone.model.parameters())
     inputs = batch.inputs_on(parameter.device)
@@ -241,13 +244,13 @@ def _returned_below(backbone: Backbone, layer: int, split: Encoded) -> tuple[int
         with _watched(backbone, layer) as seen:
             pooled = backbone.encode(inputs)
         hidden = seen.hidden
-        shape = (*batch.shape, backbone.layout.hidden_size)
+        lengths = torch.tensor([split.lengths[row] for row in (rows[0], rows[-1])])
+        shape = (2, int(lengths.max()), backbone.layout.hidden_size)
         if not isinstance(hidden, Tensor) or (hidden.shape, hidden.dtype) != (shape, parameter.dtype):
             return None
         # Each layer once and in turn: where weights are shared, what is trained in a layer changes its own input.
         if seen.called[: layer + 1] != [*range(layer + 1)] or min(seen.called[layer + 1 :], default=layer + 1) <= layer:
             return None
-        lengths = torch.tensor([len(split.ids[row]) for row in (rows[0], rows[-1])])
         states = torch.cat([own[:length] for own, length in zip(hidden, lengths.tolist(), strict=True)])
         stored = Stored(layer, states, lengths.cumsum(0) - lengths, lengths, tuple(seen.returned[:layer]))
         with suppress(Exception):  # whatever it fails of, it cannot resume

@@ -6,8 +6,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from adapter_sweep.engine.batches import Encoded, encode_texts
+from adapter_sweep.engine.encoded import EncodedTexts
 from adapter_sweep.engine.encoding.answers import encode_answers
+from adapter_sweep.engine.encoding.texts import encode_texts
 from adapter_sweep.engine.encoding.words import encode_words
 from adapter_sweep.engine.problems import Classification, MultiLabel, Problem, Regression
 from adapter_sweep.engine.tasks.data import Split, TaskData
@@ -31,7 +32,7 @@ def encode_split(
     token_types: bool = False,
     causal: bool = False,
     max_length: int,
-) -> Encoded:
+) -> EncodedTexts:
     """A split as token ids, by the task's type.
 
     Args:
