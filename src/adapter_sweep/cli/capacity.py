@@ -9,6 +9,7 @@ from adapter_sweep.bench import Bench
 from adapter_sweep.config import SweepConfig
 from adapter_sweep.config.methods import BottleneckMethod, FullMethod
 from adapter_sweep.engine.memory import available_bytes
+from adapter_sweep.engine.modality import count_image_tokens
 from adapter_sweep.provenance import physical_cores
 
 __all__ = ["Capacity", "find_capacity", "worker_threads"]
@@ -74,11 +75,12 @@ def activation_bytes(config: SweepConfig, bench: Bench) -> int:
     """
     train = config.train
     model: Any = bench.backbone.model.config
-    tokens = min(train.batch_size * train.max_length, max(train.max_tokens_per_batch, train.max_length))
+    length = train.max_length if bench.data.modality == "text" else count_image_tokens(bench.backbone.model)
+    tokens = min(train.batch_size * length, max(train.max_tokens_per_batch, length))
     hidden = bench.backbone.layout.hidden_size
     layers = getattr(model, "num_hidden_layers", len(bench.backbone.layout.layers))
     heads = getattr(model, "num_attention_heads", 1)
-    return int(layers * tokens * (34 * hidden + 5 * heads * train.max_length) * 2)
+    return int(layers * tokens * (34 * hidden + 5 * heads * length) * 2)
 
 
 def peak_bytes() -> int:
