@@ -18,7 +18,7 @@ from adapter_sweep.config.section import RESERVED, PathText
 from adapter_sweep.config.section import Float as _Float
 from adapter_sweep.config.section import Int as _Int
 from adapter_sweep.config.section import Section as _Section
-from adapter_sweep.config.tasks import BuiltinTask, HubTask, LocalTask, TaskConfig
+from adapter_sweep.config.tasks import BuiltinTask, HubTask, ImagesTask, LocalTask, TaskConfig
 from adapter_sweep.records import METRIC_HELP, Direction, is_recorded
 
 __all__ = [
@@ -239,7 +239,7 @@ class SweepConfig(_Section):
 # The keys of each section, for messages; of a section that comes in kinds, one class a kind.
 SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "backbone": (MiniLMBackbone, HubBackbone, LocalBackbone),
-    "task": (BuiltinTask, LocalTask, HubTask),
+    "task": (BuiltinTask, LocalTask, ImagesTask, HubTask),
     "method": METHOD_CLASSES,
     "train": (TrainConfig,),
     "latency": (LatencyConfig,),
