@@ -30,6 +30,8 @@ def _point(event: str, args: tuple[Any, ...]) -> str | None:
     if event == "os.mkdir" and path.parent.name == "trials":
         _in_trial = True
         return "cost"  # asked for, and nothing known of it yet
+    if event == "os.rename" and "mlartifacts" in Path(args[1]).parts:
+        return "published"  # half of it
     if event == "os.rename":
         _in_trial = _in_trial and Path(args[1]).name != "adapter.safetensors"
         return _TRIAL_FILES.get(Path(args[1]).name) or ("table" if Path(args[1]).name == "trials.csv" else None)
@@ -37,8 +39,6 @@ def _point(event: str, args: tuple[Any, ...]) -> str | None:
         return "told"  # the ledger knows, and nobody else does
     if event == "open" and path.suffix == ".lock" and path.stem.isdigit() and args[2] & os.O_CREAT:
         return "asked"  # in the ledger, and nobody is marked as working on it
-    if event == "open" and "mlartifacts" in path.parts and args[1] and "w" in str(args[1]):
-        return "published"  # half of it
     return None
 
 
