@@ -47,7 +47,7 @@ def save_adapted(
         "problem": {**(problem or {}), "outputs": model.outputs, "per_token": model.per_token},
         "pooling": model.backbone.pooling,
         "precision": model.backbone.precision,
-        "backbone": {"source": model.backbone.source, "fingerprint": model.backbone.fingerprint},
+        "backbone": {"source": model.backbone.name, "fingerprint": model.backbone.fingerprint},
     }
     aside = folder / f".{CONFIG_FILE}.{os.getpid()}"
     aside.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
