@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from adapter_sweep.config.section import NAME, Int, Section
+from adapter_sweep.config.section import NAME, Int, PathText, Section, no_control_characters
 from adapter_sweep.scores import IMAGE_TYPES, TASK_METRICS, Modality, TaskType
 
 __all__ = ["BuiltinTask", "HubTask", "ImagesTask", "LocalTask", "Paths", "TaskConfig"]
@@ -35,6 +35,8 @@ def _read_paths(value: object) -> object:
         raise ValueError(
             "must be a file, a list of text files that belong side by side, or either by language: {de: …}"
         )
+    for file in files:
+        no_control_characters(file)
     return value
 
 
@@ -177,9 +179,9 @@ class ImagesTask(_Task):
     kind: Literal["images"]
     name: str = Field("images", pattern=NAME)
     metric: _Metric = Field(None, validate_default=True)
-    path: str = Field(min_length=1)
-    validation_path: str | None = Field(None, min_length=1)
-    test_path: str | None = Field(None, min_length=1)
+    path: PathText
+    validation_path: PathText | None = None
+    test_path: PathText | None = None
 
     @property
     def modality(self) -> Modality:
@@ -191,9 +193,9 @@ class HubTask(_TableTask):
     """A data set of the hub."""
 
     kind: Literal["hub"]
-    name: str = Field(min_length=1)
+    name: PathText
     config: str | list[str] | None = Field(None, min_length=1)
-    revision: str = Field(min_length=1)
+    revision: PathText
     train_split: str = "train"
     validation_split: str | None = "validation"
     test_split: str | None = "test"
