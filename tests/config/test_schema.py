@@ -162,3 +162,20 @@ def test_anything_is_valid_or_a_list_of_problems(
 def test_the_names_of_a_study_and_a_task_can_be_folders(values: dict[str, Any], tmp_path: Path) -> None:
     for name in ("..", "a/b", "a\\b", " a", "a\n", "-a", "é", "con:"):
         assert problems(with_params(values, {"study.name": name}))
+
+
+@pytest.mark.parametrize(
+    ("option", "kinds"), [("label_smoothing", "multi_label regression spans"), ("class_weights", "regression spans")]
+)
+def test_options_of_the_loss_are_for_types_of_task_that_have_such_a_loss(option: str, kinds: str) -> None:
+    task = ["task=local", "task.path=x.csv", "task.text=[a,b]", "task.label=c"]
+    value, every = {"label_smoothing": ("0.1", "0,0.1"), "class_weights": ("balanced", "none,balanced")}[option]
+    for kind in kinds.split():
+        for option_given in (f"train.{option}={value}", f"train.{option}=choice({every})"):
+            with pytest.raises(UserInputError) as caught:
+                compose([*task, f"task.type={kind}", option_given])
+            (problem,) = caught.value.problems
+            assert f"train.{option}" in problem
+            assert f"a {kind} task has no classes" in problem
+            assert "allowed: " in problem
+    compose([*task, f"train.{option}={value}"])
