@@ -103,13 +103,23 @@ def test_a_scaling_is_a_number_or_learned(values: dict[str, Any], scaling: objec
     assert problem.startswith(f"method.scaling={scaling!r}: must be learned, or a number over 0 and up to 1000")
 
 
-@pytest.mark.parametrize("targets", [[], [""], ["query", "query"], ""])
+@pytest.mark.parametrize("targets", [[], [""], ["query", "query"], "", None, 5, ["query", 5], {"query": 1}])
 def test_targets_are_distinct_names(values: dict[str, Any], targets: object) -> None:
     lora = {"kind": "lora", "rank": 2}
     for allowed in ("attention", "all_linear", "query", ["query", "output.dense"]):
         validate(values | {"method": lora | {"targets": allowed}})
     (problem,) = problems(values | {"method": lora | {"targets": targets}})
     assert problem.startswith(f"method.targets={targets!r}: must be attention, all_linear, or a list of distinct names")
+
+
+def test_layers_that_a_method_would_not_look_at_are_refused() -> None:
+    for layers in ("top:1", "choice(all,top:1)"):
+        with pytest.raises(
+            UserInputError, match=r"method\.layers='top:1': .* allowed: all, or layer_norms=layers"
+        ) as caught:
+            compose(["method=layernorm", f"method.layers={layers}"])
+        assert len(caught.value.problems) == 1
+        compose(["method=layernorm", "method.layer_norms=layers", f"method.layers={layers}"])
 
 
 @pytest.mark.parametrize(("text", "columns"), [("a", ("a",)), (["a"], ("a",)), (["a", "b"], ("a", "b")), (1, ("1",))])
