@@ -1,25 +1,47 @@
 """The ledger's database: opening it, and where the processes that share it find each other's locks."""
 
 import contextlib
+import os
 import socket
 import sqlite3
+import warnings
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
+from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+from adapter_sweep.credentials import remember_credentials
 from adapter_sweep.errors import AdapterSweepError, UserInputError
+from adapter_sweep.study.locking import one_opening
 
-__all__ = ["holds_studies", "ledger_errors", "locks_folder", "open_storage", "sqlite_file", "storage_url"]
+__all__ = [
+    "GRACE",
+    "HEARTBEAT_SECONDS",
+    "STORAGE_VARIABLE",
+    "holds_studies",
+    "ledger_errors",
+    "locks_folder",
+    "open_storage",
+    "sqlite_file",
+    "storage_url",
+]
+
+STORAGE_VARIABLE = "ADAPTER_SWEEP_STORAGE"
+"""Names the ledger's database where a command line, which others on the host can read, should not."""
+HEARTBEAT_SECONDS = 30
+GRACE = 4
+"""Heartbeats that may fail to come before a trial of another host is looked at as dead."""
 
 
 def storage_url(storage: str | None, results_dir: Path) -> str:
-    """The ledger's database URL: the user's, or SQLite in the results folder."""
-    return storage or f"sqlite:///{(results_dir / 'optuna.db').absolute()}"
+    """The ledger's database URL: the user's, that of the environment's `STORAGE_VARIABLE`, or SQLite in the folder."""
+    return storage or os.environ.get(STORAGE_VARIABLE) or f"sqlite:///{(results_dir / 'optuna.db').absolute()}"
 
 
 def sqlite_file(url: str) -> Path | None:
@@ -52,8 +74,10 @@ def locks_folder(url: str, results_dir: Path) -> Path:
     return file.with_name(f".{file.name}.locks") if file else results_dir / f".{socket.gethostname()}.locks"
 
 
-def open_storage(url: str, results_dir: Path) -> optuna.storages.RDBStorage:
-    """Open the ledger's database, creating and migrating it once, however many processes of this host start together.
+def open_storage(url: str, results_dir: Path, heartbeat_seconds: int = HEARTBEAT_SECONDS) -> optuna.storages.RDBStorage:
+    """Open the ledger's database, creating and migrating it once, however many processes start together.
+
+    That holds for the processes of this host, and on PostgreSQL for those of all hosts.
 
     Raises:
         UserInputError: the URL is not one SQLAlchemy understands, its driver is not installed, or its folder is not
@@ -61,8 +85,10 @@ def open_storage(url: str, results_dir: Path) -> optuna.storages.RDBStorage:
         AdapterSweepError: the database cannot be opened. Neither names the URL's password.
     """
     # A query may hold a password, too.
+    remember_credentials(url)
     shown = _parse(url).set(query={}).render_as_string(hide_password=True)
-    options: dict[str, Any] = {"connect_args": {"timeout": 60}} if _is_sqlite(url) else {}
+    # A server's database may have been started again since a connection was made: it is tried before it is used.
+    options: dict[str, Any] = {"connect_args": {"timeout": 60}} if _is_sqlite(url) else {"pool_pre_ping": True}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with _folder_errors(f"results_dir={results_dir}"):
         results_dir.mkdir(parents=True, exist_ok=True)
@@ -73,12 +99,37 @@ def open_storage(url: str, results_dir: Path) -> optuna.storages.RDBStorage:
     try:
         with _folder_errors(str(locks.parent)):
             locks.mkdir(exist_ok=True)
-            with FileLock(locks / "storage.lock"), ledger_errors(f"study.storage={shown}: the ledger cannot be opened"):
-                return optuna.storages.RDBStorage(url, engine_kwargs=options)
+            with ledger_errors(f"study.storage={shown}: the ledger cannot be opened"), one_opening(url, locks):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of heartbeats
+                    storage = optuna.storages.RDBStorage(
+                        url,
+                        engine_kwargs=options,
+                        heartbeat_interval=heartbeat_seconds,
+                        grace_period=GRACE * heartbeat_seconds,
+                    )
+                _keep_in_utc(storage)
+                weakref.finalize(storage, storage.engine.dispose)  # its connections end with it
+                return storage
     except (ImportError, NoSuchModuleError) as error:
         raise UserInputError(f"study.storage={shown}: its driver is not installed: {error}") from None
     except RuntimeError as error:  # a database of another version of Optuna
         raise AdapterSweepError(f"study.storage={shown}: the ledger cannot be opened: {_cause(error)}") from None
+
+
+def _keep_in_utc(storage: optuna.storages.RDBStorage) -> None:
+    """Heartbeats are kept without their zone: a server's local time, or each host's own, would jump by hours."""
+    if storage.engine.dialect.name != "postgresql":
+        return
+
+    def in_utc(connection: DBAPIConnection, _record: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute("SET TIME ZONE 'UTC'")
+        cursor.close()
+        connection.commit()
+
+    event.listen(storage.engine, "connect", in_utc)
+    storage.engine.dispose()  # the connections that were made before
 
 
 @contextlib.contextmanager
