@@ -2,7 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import (
+    BaseModel,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    field_validator,
+    model_serializer,
+)
 
 from adapter_sweep.config.methods import METHOD_CLASSES, MethodConfig
 from adapter_sweep.config.section import NAME as _NAME
@@ -10,7 +18,7 @@ from adapter_sweep.config.section import RESERVED, PathText
 from adapter_sweep.config.section import Float as _Float
 from adapter_sweep.config.section import Int as _Int
 from adapter_sweep.config.section import Section as _Section
-from adapter_sweep.config.tasks import BuiltinTask, HubTask, LocalTask, TaskConfig
+from adapter_sweep.config.tasks import BuiltinTask, HubTask, ImagesTask, LocalTask, TaskConfig
 from adapter_sweep.records import METRIC_HELP, Direction, is_recorded
 
 __all__ = [
@@ -18,6 +26,9 @@ __all__ = [
     "BackboneConfig",
     "BudgetConfig",
     "LatencyConfig",
+    "LocalWorkers",
+    "RayWorkers",
+    "SlurmWorkers",
     "StudyConfig",
     "SweepConfig",
     "TaskConfig",
@@ -94,10 +105,46 @@ class LatencyConfig(_Section):
     threads: _Int = Field(ge=1, le=1024)
 
 
-class WorkersConfig(_Section):
-    """How many processes run a study's trials."""
+class LocalWorkers(_Section):
+    """Processes of this host run a study's trials."""
 
+    kind: Literal["local"] = "local"
     count: _Int | None = Field(ge=1, le=1024)
+
+
+class RayWorkers(_Section):
+    """Ray places workers on a cluster, and starts those again whose node dies."""
+
+    kind: Literal["ray"]
+    count: _Int | None = Field(ge=1, le=1024)
+    cpus: _Float = Field(gt=0, le=1024)
+    gpus: _Float = Field(ge=0, le=64)
+    address: str | None = None
+
+
+class SlurmWorkers(_Section):
+    """Slurm runs each worker as a job; `local` as the cluster runs them as processes of this host, to try it out."""
+
+    kind: Literal["slurm"]
+    count: _Int = Field(ge=1, le=1024)
+    cpus: _Int = Field(ge=1, le=1024)
+    gpus: _Int = Field(ge=0, le=64)
+    memory_gb: _Float | None = Field(None, gt=0, le=100_000)
+    minutes: _Int = Field(ge=1, le=100_000)
+    partition: str | None = None
+    account: str | None = None
+    cluster: Literal["slurm", "local"] = "slurm"
+
+
+def _kind_of_workers(values: Any) -> Any:
+    """A section that names no kind is of this host's processes: so it was before there were others."""
+    return values.get("kind", "local") if isinstance(values, dict) else getattr(values, "kind", None)
+
+
+WorkersConfig = Annotated[
+    Annotated[LocalWorkers, Tag("local")] | Annotated[RayWorkers, Tag("ray")] | Annotated[SlurmWorkers, Tag("slurm")],
+    Discriminator(_kind_of_workers),
+]
 
 
 class TrackingConfig(_Section):
@@ -192,11 +239,11 @@ class SweepConfig(_Section):
 # The keys of each section, for messages; of a section that comes in kinds, one class a kind.
 SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "backbone": (MiniLMBackbone, HubBackbone, LocalBackbone),
-    "task": (BuiltinTask, LocalTask, HubTask),
+    "task": (BuiltinTask, LocalTask, ImagesTask, HubTask),
     "method": METHOD_CLASSES,
     "train": (TrainConfig,),
     "latency": (LatencyConfig,),
-    "workers": (WorkersConfig,),
+    "workers": (LocalWorkers, RayWorkers, SlurmWorkers),
     "tracking": (TrackingConfig,),
     "study": (StudyConfig,),
     "confirm": (ConfirmConfig,),
