@@ -121,6 +121,7 @@ class Watch:
         self.stages: list[str] = []
         self.steps: list[Progress] = []
         self.epochs: list[tuple[int, int, float, float]] = []
+        self.resumes: list[int] = []
 
     def stage(self, text: str) -> None:
         self.stages.append(text)
@@ -133,6 +134,9 @@ class Watch:
     def epoch(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         self.epochs.append((epoch, epochs, loss, accuracy))
         self.at("epoch")
+
+    def resumed(self, step: int) -> None:
+        self.resumes.append(step)
 
 
 class StudyWatch:

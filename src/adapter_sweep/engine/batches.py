@@ -169,14 +169,18 @@ def pad_id_of(tokenizer: PreTrainedTokenizerBase) -> int:
     return tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else 0
 
 
-def epoch_batches(split: Encoded, *, batch_size: int, max_tokens: int, seed: int, epoch: int) -> Iterator[Batch]:
-    """One epoch's training batches, of texts of similar length; the order depends on seed and epoch alone.
+def epoch_batches(
+    split: Encoded, *, batch_size: int, max_tokens: int, seed: int, epoch: int, done: int = 0
+) -> Iterator[Batch]:
+    """One epoch's training batches, but the first `done`; the order depends on seed and epoch alone.
+
+    They are of texts of similar length.
 
     Guarantees: each row is in exactly one batch; a batch has at most `batch_size` rows and, padding counted, at most
     `max_tokens` tokens (but never less than one row).
     """
     groups, generator = _epoch_groups(split, batch_size, max_tokens, seed, epoch)
-    for index in torch.randperm(len(groups), generator=generator).tolist():
+    for index in torch.randperm(len(groups), generator=generator).tolist()[done:]:
         yield collate(split, groups[index])
 
 

@@ -219,6 +219,14 @@ class Ledger:
         for name, value in facts.items():
             self._attr(trial, name, value)
 
+    def predecessors(self, number: int) -> tuple[int, ...]:
+        """The trials that a trial is a retry of, the newest first: those that were interrupted or died."""
+        trials, found = self._trials(), list[int]()
+        while (before := trials[number].user_attrs.get(PREFIX + "retry_of")) is not None:
+            number = int(before)
+            found.append(number)
+        return tuple(found)
+
     def recover(self) -> int:
         """Mark the running trials whose process died as interrupted, and queue their configurations again.
 

@@ -2,10 +2,11 @@
 
 import json
 import logging
+import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,13 +14,14 @@ import optuna
 from optuna.exceptions import StorageInternalError
 
 from adapter_sweep.bench import Bench
-from adapter_sweep.cohort import Ready, train_trials
+from adapter_sweep.cohort import Ready, make_ready, train_trials
 from adapter_sweep.cohort_size import cohort_size
 from adapter_sweep.config import validate, with_params
 from adapter_sweep.config.naming import overrides_of, plain_params
 from adapter_sweep.config.quoting import literal
 from adapter_sweep.engine.training import Progress
 from adapter_sweep.errors import AdapterSweepError
+from adapter_sweep.interrupts import at_last
 from adapter_sweep.records import ParamValue, TrialState, TrialView
 from adapter_sweep.study.ledger import CURVES_FILE, PREDICTIONS_FILE, Ledger
 from adapter_sweep.study.storage import ledger_errors
@@ -28,6 +30,7 @@ from adapter_sweep.trial import Outcome, prepare_trial
 __all__ = ["ERROR_FILE", "Watcher", "run_trials"]
 
 ERROR_FILE = "error.txt"
+_INTERRUPTED = "interrupted by Ctrl-C or SIGTERM"
 _TRIAL_SECTIONS = ("method", "train", "latency", "budget")
 _log = logging.getLogger(__name__)
 
@@ -49,6 +52,9 @@ class Watcher(Protocol):
 
     def epoch(self, number: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         """An epoch ended and the validation split was scored."""
+
+    def resumed(self, number: int, step: int) -> None:
+        """A trial's training goes on from a checkpoint that was made after this step."""
 
     def end(self, trial: TrialView) -> None:
         """A trial ended, in whatever state; called after the ledger was told."""
@@ -103,6 +109,7 @@ class _Running:
     folder: Path
     ended: bool = False
     told: bool = False
+    marking: threading.Lock = field(default_factory=threading.Lock)  # as interrupted: taken once
 
 
 class _Loop:
@@ -123,7 +130,7 @@ class _Loop:
     def run_cohort(self, n_trials: int | None, size: int) -> list[int]:
         """Run up to `size` trials; their numbers. Whatever goes wrong in one is its own end, not the study's."""
         running: list[_Running] = []
-        with ExitStack() as slots:
+        with ExitStack() as slots, at_last(lambda: self._interrupted(running)):
             try:
                 while len(running) < size and (asked := self._ledger.ask(n_trials)) is not None:
                     trial, slot = asked
@@ -134,17 +141,22 @@ class _Loop:
                     with self._failing(run):
                         ready = self._begin(run)
                         if ready is not None:
-                            cohorts.setdefault(ready.trial.pass_key, []).append((run, ready))
+                            cohorts.setdefault(ready.pass_key, []).append((run, ready))
                 for cohort in cohorts.values():
                     self._train(cohort)
             except KeyboardInterrupt:
-                for run in running:
-                    if not run.ended:
-                        self._ledger.tell(run.trial, TrialState.INTERRUPTED, reason="interrupted by the user")
-                    if not run.told:
-                        self._watch.told(run.trial.number)
+                self._interrupted(running)
                 raise
         return [run.trial.number for run in running]
+
+    def _interrupted(self, running: Sequence[_Running]) -> None:
+        """Mark the trials that run, and queue them again. At a deadline another thread comes, while the first waits."""
+        for run in running:
+            if run.marking.acquire(blocking=False):
+                if not run.ended:
+                    self._ledger.tell(run.trial, TrialState.INTERRUPTED, reason=_INTERRUPTED)
+                if not run.told:
+                    self._watch.told(run.trial.number)
 
     def _begin(self, run: _Running) -> Ready | None:
         """Note what a trial is and find its cost; None where it is over the budget."""
@@ -166,18 +178,20 @@ class _Loop:
         if isinstance(prepared, Outcome):
             self._end(run, prepared)
             return None
-        return Ready(prepared, run.folder, watch)
+        before = [self._ledger.trial_folder(number) for number in self._ledger.predecessors(trial.number)]
+        return make_ready(prepared, self._bench, run.folder, watch, before)
 
     def _train(self, cohort: list[tuple[_Running, Ready]]) -> None:
         try:
             outcomes = train_trials([ready for _, ready in cohort], self._bench)
         except Exception as error:  # nobody's own: all of them end with it
             outcomes = [error for _ in cohort]
-        for (run, _), outcome in zip(cohort, outcomes, strict=True):
+        for (run, ready), outcome in zip(cohort, outcomes, strict=True):
             with self._failing(run):
                 if isinstance(outcome, Exception):
                     raise outcome
                 self._end(run, outcome)
+            ready.discard()
 
     def _end(self, run: _Running, outcome: Outcome) -> None:
         """Keep what a trial left, and tell the ledger."""
@@ -238,6 +252,9 @@ class _Careful:
     def epoch(self, number: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         self._pass(self._watch.epoch, number, epoch, epochs, loss, accuracy)
 
+    def resumed(self, number: int, step: int) -> None:
+        self._pass(self._watch.resumed, number, step)
+
     def end(self, trial: TrialView) -> None:
         self._pass(self._watch.end, trial)
 
@@ -268,3 +285,6 @@ class _OfTrial:
 
     def epoch(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         self._watch.epoch(self._number, epoch, epochs, loss, accuracy)
+
+    def resumed(self, step: int) -> None:
+        self._watch.resumed(self._number, step)

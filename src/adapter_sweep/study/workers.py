@@ -22,7 +22,7 @@ from adapter_sweep.study.worker import work
 
 __all__ = ["CrewWatcher", "run_workers"]
 
-_STOP_SECONDS = 30.0  # for interrupted workers to mark their trials
+_STOP_SECONDS = 7.5  # for interrupted workers to mark their trials and leave
 _log = logging.getLogger(__name__)
 
 
@@ -55,7 +55,7 @@ def run_workers(
 
     Raises:
         KeyboardInterrupt: as it came, once every worker has marked its trial and ended; those that take longer than
-            30 s, or that a second one finds, are killed, and their trials marked here.
+            7.5 s, or that a second one finds, are killed, and their trials marked here.
         AdapterSweepError: all workers ended before the study had its trials; the first worker's own error where it had
             one, a UserInputError among them.
         RuntimeError: a fault of ours in a worker, with its traceback.
