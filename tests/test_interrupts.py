@@ -17,9 +17,10 @@ def one_call(): hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)  # which 
 
 
 def after(body: str, *signals: tuple[signal.Signals, float], again: str = "leaves") -> tuple[int, float, str]:
-    """Run code that listens, with a deadline of 5 s; its status, seconds from the first signal to its end, its words."""
+    """Run code that listens, with a deadline of 5 s: its status, seconds from the first signal on, and its words."""
+    listening = f"try:\n    with listening(5, again={again!r}):\n"
     lines = textwrap.indent(textwrap.dedent(body), "        ")
-    code = f"{HEAD}\ntry:\n    with listening(5, again={again!r}):\n{lines}\nexcept KeyboardInterrupt:\n    print('interrupted'); raise SystemExit(130)"
+    code = f"{HEAD}\n{listening}{lines}\nexcept KeyboardInterrupt:\n    print('interrupted')\n    raise SystemExit(130)"
     process = subprocess.Popen([sys.executable, "-c", code], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         assert process.stdout is not None
@@ -43,13 +44,13 @@ def test_an_interrupt_comes_at_once_where_nothing_is_held(number: signal.Signals
     assert seconds < 2
 
 
-def test_it_waits_for_what_is_held(again: str = "leaves") -> None:
+def test_it_waits_for_what_is_held() -> None:
     body = """
         with held():
             ready(); time.sleep(1.5); print("done", flush=True)
         time.sleep(60)
     """
-    status, seconds, out = after(body, (signal.SIGTERM, 0), again=again)
+    status, seconds, out = after(body, (signal.SIGTERM, 0))
     assert (status, out) == (130, "done\ninterrupted\n")
     assert 1.3 < seconds < 3
 
