@@ -14,7 +14,7 @@ from adapter_sweep import resuming
 from adapter_sweep.cohort import Ready, make_ready, train_trials
 from adapter_sweep.engine.backbone import structure_of
 from adapter_sweep.interrupts import listening
-from adapter_sweep.resuming import CHECKPOINT_FILE, TrialsKeeper
+from adapter_sweep.resuming import CHECKPOINT_FILE, TrialsKeeper, discard
 from adapter_sweep.trial import Outcome, Prepared, prepare_trial
 from toy_bench import Table, Watch, toy_bench, toy_config, undisturbed
 
@@ -189,7 +189,7 @@ def test_the_chain_is_followed_and_only_the_newest_is_kept(studio: Studio) -> No
     assert third.watch.resumes == [3]  # type: ignore[attr-defined]
     kept = [path.parent for path in studio.folder.rglob("*checkpoint*") if path.is_file()]
     assert kept == [third.folder]
-    third.discard()
+    discard((third.folder, *third.before))
     assert not (third.folder / CHECKPOINT_FILE).exists()
 
 

@@ -18,6 +18,7 @@ from adapter_sweep.engine.saving import save_adapted
 from adapter_sweep.engine.scoring import Scores, score_cohort
 from adapter_sweep.engine.stopping import Best, weights_of
 from adapter_sweep.engine.training import train_cohort
+from adapter_sweep.errors import GuardError
 from adapter_sweep.records import TrialState
 from adapter_sweep.resuming import Gathered, Kept, TrialsKeeper, checkpoint_key, discard, newest
 from adapter_sweep.trial import LatencyTable, Outcome, Prepared, TrialWatcher, prepare_trial
@@ -46,10 +47,6 @@ class Ready:
     def pass_key(self) -> tuple[object, ...]:
         """What trials must have in common to go through the backbone together: also where they go on from."""
         return *self.trial.pass_key, self.kept and self.kept.standing.place
-
-    def discard(self) -> None:
-        """Delete its checkpoints: how it ended is recorded."""
-        discard((self.folder, *self.before))
 
 
 def make_ready(trial: Prepared, bench: Bench, folder: Path, watch: TrialWatcher, before: Sequence[Path] = ()) -> Ready:
@@ -91,15 +88,20 @@ def train_trials(trials: Sequence[Ready], bench: Bench) -> list[Outcome | Except
 
     While they train, and where an interrupt comes between two steps, each keeps a checkpoint in its folder, by
     `train.checkpoint_every`. A trial that goes on from one ends, on a CPU, bit for bit as if it had never stopped; of
-    trials that share a pass that holds where they shared it before. Whoever has recorded how a trial ended deletes it:
-    `Ready.discard`.
+    trials that share a pass that holds where they shared it before. Whoever has recorded how a trial ended deletes it
+    with `discard`.
 
     Returns:
         How each ended: complete, or what ended it, which is its own end only.
     """
     cohort = _Trials(trials, bench)
     cohort.train()
-    guards.check_frozen(bench.backbone)
+    try:
+        guards.check_frozen(bench.backbone)
+    except GuardError:
+        for ready in trials:  # whose checkpoints were trained on who knows what
+            discard((ready.folder, *ready.before))
+        raise
     return [cohort.outcome(position) for position in range(len(trials))]
 
 
