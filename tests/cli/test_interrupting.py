@@ -21,7 +21,7 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 COMMAND = [sys.executable, "-c", "from adapter_sweep.cli import main; main()"]
 SPACE = ["method.width=choice(2,4,8)", "train.lr=tag(log,interval(1e-3,1e-2))", "study.sampler=random"]
-OPTIONS = [*SPACE, "train.epochs=30", "train.score_epochs=last", "tracking=none"]
+OPTIONS = [*SPACE, "train.epochs=15", "train.score_epochs=last", "tracking=none"]
 REASON = "interrupted by Ctrl-C or SIGTERM"
 PATIENCE = 120.0
 
@@ -53,7 +53,7 @@ def assert_same(found: list[dict[str, torch.Tensor]], expected: list[dict[str, t
 def training(folder: Path, *arguments: str, trials: int, name: str = "quickstart") -> Iterator["subprocess.Popen[str]"]:
     """A command in a process group of its own, once so many of its trials are in the middle of their training."""
     process = subprocess.Popen(
-        [*COMMAND, *arguments, "train.checkpoint_every=7"],
+        [*COMMAND, *arguments, "train.checkpoint_every=2"],
         cwd=folder,
         text=True,
         stdout=subprocess.PIPE,
@@ -104,7 +104,7 @@ def test_run_goes_on_in_the_middle_of_its_trials(
     assert done.returncode == 0, done.stderr
     steps = resumed_steps(done.stdout)
     assert len(steps) == workers
-    assert min(steps) >= 7
+    assert min(steps) >= 2
     assert checkpoints(tmp_path / "results") == []
 
     whole = cli(*settings, "results_dir=whole", "workers.count=1")
@@ -119,7 +119,7 @@ def test_a_killed_command_goes_on_from_the_last_checkpoint(cli: Cli, tiny_settin
     done = cli(*settings)
     assert done.returncode == 0, done.stderr
     (step,) = resumed_steps(done.stdout)
-    assert step % 7 == 0
+    assert step % 2 == 0
     whole = cli(*settings, "results_dir=whole")
     assert whole.returncode == 0, whole.stderr
     assert_same(weights(view(tmp_path / "results")), weights(view(tmp_path / "whole")))
