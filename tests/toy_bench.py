@@ -148,6 +148,7 @@ class StudyWatch:
         self.stages: list[tuple[int, str]] = []
         self.steps: list[tuple[int, Progress]] = []
         self.epochs: list[tuple[int, int]] = []
+        self.resumes: list[tuple[int, int]] = []
         self.ended: list[TrialView] = []
         self.started: list[dict[str, float]] = []
         self.warnings: list[str] = []
@@ -167,6 +168,9 @@ class StudyWatch:
     def epoch(self, number: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         self.epochs.append((number, epoch))
         self.at("epoch")
+
+    def resumed(self, number: int, step: int) -> None:
+        self.resumes.append((number, step))
 
     def end(self, trial: TrialView) -> None:
         self.ended.append(trial)

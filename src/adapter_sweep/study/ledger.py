@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
@@ -22,6 +21,8 @@ from adapter_sweep.records import Direction, ParamValue, StudyView, TrialState, 
 from adapter_sweep.study.facts import PREFIX, deaths, differences, retry_of, state_of
 from adapter_sweep.study.grid import grid_points_in_order
 from adapter_sweep.study.heart import Heart
+from adapter_sweep.study.locking import one_using
+from adapter_sweep.study.names import check_new_name, study_folder
 from adapter_sweep.study.queue import Queue
 from adapter_sweep.study.reading import CURVES_FILE, PREDICTIONS_FILE, trial_folder, view_study, view_trial
 from adapter_sweep.study.recovery import Recovery
@@ -30,7 +31,6 @@ from adapter_sweep.study.samplers import make_sampler, suggest
 from adapter_sweep.study.slots import Hold
 from adapter_sweep.study.storage import (
     HEARTBEAT_SECONDS,
-    all_hosts_lock,
     holds_studies,
     ledger_errors,
     locks_folder,
@@ -87,7 +87,8 @@ class Ledger:
             points = grid_points_in_order(self._space, seed)
         self._queue = Queue(self._rows, self._space, points)
         self._latencies: dict[str, dict[str, float]] = {}
-        self._locks = locks_folder(url, results_dir) / study.study_name
+        self.folder = study_folder(results_dir, study.study_name)
+        self._locks = locks_folder(url, results_dir) / self.folder.name
         self._heart = Heart(self._rows.beat, heartbeat_seconds)
         self._recovery = Recovery(
             self._rows,
@@ -96,7 +97,6 @@ class Ledger:
             seconds=heartbeat_seconds,
             max_retries=max_retries,
         )
-        self.folder = results_dir / study.study_name
 
     @classmethod
     def start(
@@ -129,6 +129,7 @@ class Ledger:
         storage = open_storage(url, results_dir, heartbeat_seconds)
         wanted = json.loads(json.dumps(dict(definition)))  # as the ledger gives it back
         with ledger_errors(f"study {name!r} cannot be opened"):
+            check_new_name(name, optuna.get_all_study_names(storage))
             study = optuna.create_study(
                 study_name=name, storage=storage, directions=list(objectives.values()), load_if_exists=True
             )
@@ -349,9 +350,16 @@ class Ledger:
         return kept
 
     def set_facts(self, **facts: object) -> None:
-        """Write facts of the study: `config`, `search_space`, `n_trials`, `provenance`, `anchors`, `mlflow_run_id`."""
+        """Write facts of the study: `config`, `search_space`, `n_trials`, `provenance`, `anchors`, `mlflow_run_id`.
+
+        And `job`, what whoever joins it needs besides.
+        """
         for name, value in facts.items():
             self._rows.set(name, value)
+
+    def fact(self, name: str) -> Any:
+        """A fact of the study; None where it has none of that name."""
+        return self._rows.fact(name)
 
     def set_mlflow_run(self, number: int, run_id: str) -> None:
         """Write which MLflow run shows a trial. Optuna keeps a finished trial as it is, so the study holds it.
@@ -422,9 +430,8 @@ class Ledger:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One at a time, among this host's processes, and among those of all hosts that share a PostgreSQL server."""
-        self._locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._locks / "study.lock"), all_hosts_lock(self._rows.database, self.name):
+        """One at a time, among the study's processes; see `one_using`."""
+        with one_using(self._rows.database, self._locks, self.name):
             yield
 
     def _slot(self, number: int) -> Path:
