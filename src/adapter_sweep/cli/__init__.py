@@ -99,7 +99,8 @@ def worker(
     _prepare_workers(count)
     from adapter_sweep.cli.joining import Here, join_study
 
-    join_study(study, Here.given(storage, tracking, count, overrides or []))
+    with listening(_LEAVE_SECONDS, again="leaves"):
+        join_study(study, Here.given(storage, tracking, count, overrides or []))
 
 
 @app.command()
