@@ -167,7 +167,7 @@ def test_an_interrupt_reaches_every_worker(tiny_settings: list[str], tmp_path: P
     assert all(gone(worker) for worker in workers)
     trials = view(tmp_path).trials
     assert [(trial.state, trial.reason) for trial in trials] == [
-        (TrialState.INTERRUPTED, "interrupted by the user")
+        (TrialState.INTERRUPTED, "interrupted by Ctrl-C or SIGTERM")
     ] * 2
 
 
@@ -200,5 +200,5 @@ def test_workers_end_with_their_parent(tiny_settings: list[str], tmp_path: Path)
         wait_for(lambda: all(gone(pid) for pid in started))
     trials = view(tmp_path).trials
     assert [(trial.state, trial.reason) for trial in trials] == [
-        (TrialState.INTERRUPTED, "interrupted by the user")
+        (TrialState.INTERRUPTED, "interrupted by Ctrl-C or SIGTERM")
     ] * 2

@@ -162,7 +162,10 @@ def test_ctrl_c_marks_the_trial_and_queues_it_again(room: Room, event: str) -> N
     with pytest.raises(KeyboardInterrupt):
         room.run(1)
     (trial,) = room.ledger.view().trials
-    assert (trial.state, trial.reason) == (TrialState.INTERRUPTED, "interrupted by the user")
+    assert (trial.state, trial.reason) == (
+        TrialState.INTERRUPTED,
+        "interrupted by Ctrl-C or SIGTERM",
+    )
     assert room.told == [0]
     room.ledger = room.open()
     assert room.ledger.recover() == 0

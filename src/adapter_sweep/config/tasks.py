@@ -179,9 +179,9 @@ class ImagesTask(_Task):
     kind: Literal["images"]
     name: str = Field("images", pattern=NAME)
     metric: _Metric = Field(None, validate_default=True)
-    path: str = Field(min_length=1)
-    validation_path: str | None = Field(None, min_length=1)
-    test_path: str | None = Field(None, min_length=1)
+    path: PathText
+    validation_path: PathText | None = None
+    test_path: PathText | None = None
 
     @property
     def modality(self) -> Modality:

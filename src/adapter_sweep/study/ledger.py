@@ -186,9 +186,13 @@ class Ledger:
             suggest(trial, self._space)
         return trial, hold
 
-    def retry_of(self, trial: optuna.Trial) -> int | None:
-        """The number of the trial whose configuration this one was queued again for; None of any other."""
-        return retry_of(self._rows.trials()[trial.number])
+    def predecessors(self, number: int) -> tuple[int, ...]:
+        """The trials that a trial is a retry of, the newest first: those that were interrupted or died."""
+        trials, found = self._rows.trials(), list[int]()
+        while (before := retry_of(trials[number])) is not None:
+            number = before
+            found.append(number)
+        return tuple(found)
 
     def goes_alone(self, trial: optuna.Trial) -> bool:
         """Whether a process died with this trial's configuration before.
