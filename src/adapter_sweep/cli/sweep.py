@@ -14,6 +14,7 @@ from adapter_sweep.cli.display import Display
 from adapter_sweep.cli.identity import definition, reproducing, shareable, study_name
 from adapter_sweep.cli.printing import open_console, print_confirmed, print_front, print_record
 from adapter_sweep.cli.publishing import Publisher
+from adapter_sweep.cli.reconciling import reconcile_command
 from adapter_sweep.cli.reporting import report_study
 from adapter_sweep.cli.running import Work, run_work
 from adapter_sweep.config import SweepConfig, validate, with_params
@@ -87,7 +88,14 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
                 provenance=bench.provenance(),
                 n_trials=total,
             )
-    publisher = Publisher(ledger, results_dir, config.tracking.uri, config.tracking.enabled, console)
+    publisher = Publisher(
+        ledger,
+        results_dir,
+        config.tracking.uri,
+        config.tracking.enabled,
+        console,
+        reconcile=reconcile_command(name, config),
+    )
     display.opening(ledger.view(), total, results_dir, recovered=recovered, workers=capacity.workers)
     ran: list[int] = []
     try:
@@ -147,9 +155,9 @@ def _close(
 ) -> None:
     """The report, and the last words: the front (or the single trial), where everything is, how to look at it."""
     with console.status("Writing the report …"):
-        publisher.all()
+        publisher.catch_up()
         written = report_study(ledger.name, url=url, results_dir=results_dir, folder=ledger.folder)
-        publisher.report(ledger.folder)
+        publisher.finish(ledger.folder)
     view, paths = written.study, written.paths
     one = next((trial for trial in view.trials if trial.number == single), None)
     if one is None:
