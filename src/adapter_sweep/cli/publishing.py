@@ -16,7 +16,7 @@ __all__ = ["THREAD", "Publisher"]
 
 THREAD = "publisher"
 _PAUSE_SECONDS = 30.0  # before a store that failed is tried again
-_END_SECONDS = 20.0  # a store that answers is waited for at the end; one that hangs or fails, a quarter of it
+_END_SECONDS = 10.0  # the end of a study waits so long in all; where the store has failed before, a quarter of it
 _LAST_WORDS_SECONDS = 3.0  # of an interrupted study
 _log = logging.getLogger(__name__)
 

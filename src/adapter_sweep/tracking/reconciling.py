@@ -168,6 +168,8 @@ def _publish(
         try:
             published[number] = to.publish_trial(study, source.view_trial(number), confirming=confirming)
             in_a_row = 0
+        except (LookupError, OSError, ValueError) as error:  # its files are damaged: it is not the store that fails
+            failed[number] = f"trial {number} cannot be read: {type(error).__name__}: {error}"
         except TrackingError as error:
             failed[number] = str(error)
             in_a_row += 1
