@@ -18,6 +18,7 @@ from adapter_sweep.cohort_size import cohort_size
 from adapter_sweep.config import validate, with_params
 from adapter_sweep.config.naming import overrides_of, plain_params
 from adapter_sweep.config.quoting import literal
+from adapter_sweep.durable import write_text
 from adapter_sweep.engine.training import Progress
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.records import ParamValue, TrialState, TrialView
@@ -181,9 +182,9 @@ class _Loop:
 
     def _end(self, run: _Running, outcome: Outcome) -> None:
         """Keep what a trial left, and tell the ledger."""
-        _keep(run.folder / CURVES_FILE, outcome.curves)
+        write_text(run.folder / CURVES_FILE, json.dumps(outcome.curves))
         if self._bench.scored == "test":
-            _keep(run.folder / PREDICTIONS_FILE, outcome.predictions)
+            write_text(run.folder / PREDICTIONS_FILE, json.dumps(outcome.predictions))
         if outcome.weights is not None:
             self._ledger.note(run.trial, weights_path=str(outcome.weights.relative_to(self._ledger.folder)))
         self._tell(run, outcome.state, metrics=outcome.metrics, reason=outcome.reason, constraints=outcome.constraints)
@@ -200,7 +201,7 @@ class _Loop:
         except Exception as error:  # torch, the file system, memory: with the whole story beside it
             with suppress(OSError):  # the disk may be what failed
                 story = "".join(traceback.format_exception(error))
-                (run.folder / ERROR_FILE).write_text(story, encoding="utf-8")
+                write_text(run.folder / ERROR_FILE, story)
             self._tell(run, TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
 
     def _tell(self, run: _Running, state: TrialState, **outcome: Any) -> None:
@@ -209,13 +210,6 @@ class _Loop:
         self._watch.end(self._ledger.view_trial(run.trial.number))
         run.told = True
         self._watch.told(run.trial.number)
-
-
-def _keep(path: Path, value: object) -> None:
-    """Write JSON aside first: no half file is ever read as a whole one."""
-    aside = path.with_name(f".{path.name}")
-    aside.write_text(json.dumps(value), encoding="utf-8")
-    aside.replace(path)
 
 
 class _Careful:

@@ -1,5 +1,6 @@
 """Bringing the whole view of a study up to date with its ledger."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Publishing", "ReconcileSummary", "Source", "reconcile"]
 
-_IN_A_ROW = 2  # trials that fail one after the other: the store is what fails, and the others are not tried
+_IN_A_ROW = 3  # trials that fail one after the other: the store is what fails, and the others are not tried
 
 
 class Source(Protocol):
@@ -159,23 +160,31 @@ def _close(runs: "RunWriter", unknown: Sequence["Run"]) -> list[str]:
 def _publish(
     to: Publishing, source: Source, study: StudyView, numbers: Sequence[int], *, confirming: bool
 ) -> tuple[dict[int, str], dict[int, str]]:
-    """Publish trials; the runs of those that could be, and why the others could not."""
+    """Publish trials; the runs of those that could be, and why the others could not.
+
+    What fails is tried once more at the end: two processes that publish one trial at once get into each other's way.
+    """
     published: dict[int, str] = {}
     failed: dict[int, str] = {}
+    again: list[int] = []
     in_a_row = 0
-    left: Iterator[int] = iter(numbers)
+    left: Iterator[int] = itertools.chain(numbers, again)
     for number in left:
         try:
             published[number] = to.publish_trial(study, source.view_trial(number), confirming=confirming)
+            failed.pop(number, None)
             in_a_row = 0
         except (LookupError, OSError, ValueError) as error:  # its files are damaged: it is not the store that fails
             failed[number] = f"trial {number} cannot be read: {type(error).__name__}: {error}"
         except TrackingError as error:
+            if number not in failed:
+                again.append(number)
             failed[number] = str(error)
             in_a_row += 1
             if in_a_row == _IN_A_ROW:
                 break
             to.wake()
     if failed:
-        failed |= dict.fromkeys(left, next(reversed(failed.values())))
+        why = next(reversed(failed.values()))
+        failed = {**dict.fromkeys((number for number in left if number not in failed), why), **failed}
     return published, failed
