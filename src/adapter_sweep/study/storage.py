@@ -1,27 +1,29 @@
 """The ledger's database: opening it, and where the processes that share it find each other's locks."""
 
 import contextlib
-import hashlib
+import os
 import socket
 import sqlite3
 import warnings
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
-from sqlalchemy import event, text
-from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy import event
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+from adapter_sweep.credentials import remember_credentials
 from adapter_sweep.errors import AdapterSweepError, UserInputError
+from adapter_sweep.study.locking import one_opening
 
 __all__ = [
     "GRACE",
     "HEARTBEAT_SECONDS",
-    "all_hosts_lock",
+    "STORAGE_VARIABLE",
     "holds_studies",
     "ledger_errors",
     "locks_folder",
@@ -30,16 +32,16 @@ __all__ = [
     "storage_url",
 ]
 
+STORAGE_VARIABLE = "ADAPTER_SWEEP_STORAGE"
+"""Names the ledger's database where a command line, which others on the host can read, should not."""
 HEARTBEAT_SECONDS = 30
 GRACE = 4
 """Heartbeats that may fail to come before a trial of another host is looked at as dead."""
 
-_LOCKED_SECONDS = 60  # that a process may hold the lock of all hosts, should it be stopped there
-
 
 def storage_url(storage: str | None, results_dir: Path) -> str:
-    """The ledger's database URL: the user's, or SQLite in the results folder."""
-    return storage or f"sqlite:///{(results_dir / 'optuna.db').absolute()}"
+    """The ledger's database URL: the user's, that of the environment's `STORAGE_VARIABLE`, or SQLite in the folder."""
+    return storage or os.environ.get(STORAGE_VARIABLE) or f"sqlite:///{(results_dir / 'optuna.db').absolute()}"
 
 
 def sqlite_file(url: str) -> Path | None:
@@ -73,7 +75,9 @@ def locks_folder(url: str, results_dir: Path) -> Path:
 
 
 def open_storage(url: str, results_dir: Path, heartbeat_seconds: int = HEARTBEAT_SECONDS) -> optuna.storages.RDBStorage:
-    """Open the ledger's database, creating and migrating it once, however many processes of this host start together.
+    """Open the ledger's database, creating and migrating it once, however many processes start together.
+
+    That holds for the processes of this host, and on PostgreSQL for those of all hosts.
 
     Raises:
         UserInputError: the URL is not one SQLAlchemy understands, its driver is not installed, or its folder is not
@@ -81,8 +85,10 @@ def open_storage(url: str, results_dir: Path, heartbeat_seconds: int = HEARTBEAT
         AdapterSweepError: the database cannot be opened. Neither names the URL's password.
     """
     # A query may hold a password, too.
+    remember_credentials(url)
     shown = _parse(url).set(query={}).render_as_string(hide_password=True)
-    options: dict[str, Any] = {"connect_args": {"timeout": 60}} if _is_sqlite(url) else {}
+    # A server's database may have been started again since a connection was made: it is tried before it is used.
+    options: dict[str, Any] = {"connect_args": {"timeout": 60}} if _is_sqlite(url) else {"pool_pre_ping": True}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with _folder_errors(f"results_dir={results_dir}"):
         results_dir.mkdir(parents=True, exist_ok=True)
@@ -93,7 +99,7 @@ def open_storage(url: str, results_dir: Path, heartbeat_seconds: int = HEARTBEAT
     try:
         with _folder_errors(str(locks.parent)):
             locks.mkdir(exist_ok=True)
-            with FileLock(locks / "storage.lock"), ledger_errors(f"study.storage={shown}: the ledger cannot be opened"):
+            with ledger_errors(f"study.storage={shown}: the ledger cannot be opened"), one_opening(url, locks):
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of heartbeats
                     storage = optuna.storages.RDBStorage(
@@ -103,37 +109,12 @@ def open_storage(url: str, results_dir: Path, heartbeat_seconds: int = HEARTBEAT
                         grace_period=GRACE * heartbeat_seconds,
                     )
                 _keep_in_utc(storage)
+                weakref.finalize(storage, storage.engine.dispose)  # its connections end with it
                 return storage
     except (ImportError, NoSuchModuleError) as error:
         raise UserInputError(f"study.storage={shown}: its driver is not installed: {error}") from None
     except RuntimeError as error:  # a database of another version of Optuna
         raise AdapterSweepError(f"study.storage={shown}: the ledger cannot be opened: {_cause(error)}") from None
-
-
-@contextlib.contextmanager
-def all_hosts_lock(storage: optuna.storages.RDBStorage, study: str) -> Iterator[None]:
-    """One at a time among all hosts, where the database is a PostgreSQL server's; elsewhere nothing.
-
-    The server frees it with its holder's connection, and where the holder is stopped for long inside.
-    """
-    if storage.engine.dialect.name != "postgresql":
-        yield
-        return
-    key = int.from_bytes(hashlib.blake2b(study.encode(), digest_size=8).digest(), signed=True)
-    with contextlib.ExitStack() as stack:
-        connection = storage.engine.connect()
-        stack.callback(_close_quietly, connection)
-        connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_LOCKED_SECONDS}s'"))
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
-        yield
-
-
-def _close_quietly(connection: Connection) -> None:
-    # The server may have closed it already, and with it freed the lock.
-    with contextlib.suppress(SQLAlchemyError):
-        connection.rollback()
-    with contextlib.suppress(SQLAlchemyError):
-        connection.close()
 
 
 def _keep_in_utc(storage: optuna.storages.RDBStorage) -> None:
