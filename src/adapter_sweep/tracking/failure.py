@@ -34,14 +34,16 @@ class Patience:
         request_seconds: for one answer, unless the user's MLFLOW_HTTP_REQUEST_TIMEOUT says otherwise; MLflow's own is
             120 s. The first tracker of a process decides.
         call_seconds: for all of one public call.
+        lock_seconds: for the other processes of this machine that write to the same store; one that died holds no lock.
     """
 
     request_seconds: int
     call_seconds: float
+    lock_seconds: float
 
 
-HASTY = Patience(5, 15.0)  # a user waits
-PATIENT = Patience(30, math.inf)  # in the background, and where the user has asked for nothing else
+HASTY = Patience(5, 15.0, 60.0)  # a user waits
+PATIENT = Patience(30, math.inf, 600.0)  # in the background, and where the user has asked for nothing else
 
 
 class TrackingError(AdapterSweepError):

@@ -86,7 +86,7 @@ class Tracker:
             from adapter_sweep.tracking import store
 
             if local_store_path(self.uri) is not None:
-                self._client = store.open_client(self.uri, self._results_dir)
+                self._client = store.open_client(self.uri, self._results_dir, self._patience.lock_seconds)
 
     def publish_study(self, study: StudyView, *, active: bool = False) -> str:
         """Make or update the study's parent run and return its id.
@@ -160,10 +160,10 @@ class Tracker:
         from adapter_sweep.tracking import store  # imports mlflow, which takes seconds
         from adapter_sweep.tracking.runs import RunWriter
 
-        lock = functools.partial(store.store_lock, self._results_dir)
+        lock = functools.partial(store.store_lock, self._results_dir, self._patience.lock_seconds)
         deadline = Deadline(self._patience)
         if self._client is None:
-            self._client = store.open_client(self.uri, self._results_dir)
+            self._client = store.open_client(self.uri, self._results_dir, self._patience.lock_seconds)
             deadline = Deadline(self._patience)  # making a cold store takes seconds, and happens once
         if self._experiment is None:
             with lock():
