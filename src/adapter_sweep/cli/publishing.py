@@ -17,6 +17,7 @@ __all__ = ["THREAD", "Publisher"]
 THREAD = "publisher"
 _PAUSE_SECONDS = 30.0  # before a store that failed is tried again
 _END_SECONDS = 10.0  # the end of a study waits so long in all; where the store has failed before, a quarter of it
+_END_SECONDS_LOCAL = 120.0  # a file of the results does not hang: on a busy machine it is slow
 _LAST_WORDS_SECONDS = 3.0  # of an interrupted study
 _log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Publisher:
         self._console = console
         self._reconcile = reconcile
         self._own_store = uri is not None
+        self._end_seconds = _END_SECONDS if self._own_store else _END_SECONDS_LOCAL
         self._tracker = Tracker(results_dir, self._study_ledger.name, uri, patience=PATIENT) if enabled else None
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -102,12 +104,12 @@ class Publisher:
     def catch_up(self) -> None:
         """Whatever MLflow missed, of other processes too; waits for it for a while."""
         self._ask(everything=True, active=False)
-        self._wait(_END_SECONDS)
+        self._wait(self._end_seconds)
 
     def finish(self, report: Path | None = None) -> None:
         """The report's files, with the study's run; then the last words, where something could not be sent."""
         self._ask(report=report)
-        done = self._wait(_END_SECONDS)
+        done = self._wait(self._end_seconds)
         with self._changed:
             self._ending = True
             self._changed.notify_all()
