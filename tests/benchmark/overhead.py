@@ -177,7 +177,7 @@ class _Study:
             view = ledger.view_trial(trial.number)
         with self.part("publish"):
             run_id = self.tracker.publish_trial(ledger.view(), view)
-            ledger.set_mlflow_run(trial.number, run_id)
+            ledger.set_mlflow_runs({trial.number: run_id})
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
-import logging
+import io
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from adapter_sweep.cli.publishing import Publisher
+from adapter_sweep.cli.publishing import THREAD, Publisher
 from adapter_sweep.config.space import parse_space
 from adapter_sweep.records import TrialState
-from adapter_sweep.study.ledger import Ledger, storage_url
+from adapter_sweep.study.ledger import CURVES_FILE, Ledger, storage_url
+from adapter_sweep.tracking import Tracker
+from agreement import assert_agreement, disagreements
 
 
 @pytest.fixture
@@ -36,52 +40,75 @@ def finish(ledger: Ledger) -> int:
 
 
 def test_trials_are_shown_in_the_background_and_what_was_missed_at_the_end(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.set_facts(n_trials=2)
     publisher = Publisher(ledger, tmp_path, None, True, Console(quiet=True))
-    publisher.soon_study(active=True)
+    publisher.open()
+    publisher.begin()
     publisher.soon_trial(finish(ledger))
-    assert publisher.drain()
-    (shown,) = ledger.view().trials
-    assert shown.mlflow_run_id is not None
+    wait_for(lambda: ledger.view().trials[0].mlflow_run_id is not None)
+    finish(ledger)  # by another worker, say
+    publisher.catch_up()
+    publisher.finish()
+    assert_agreement("toy", tmp_path)
+    assert THREAD not in [thread.name for thread in threading.enumerate()]
+
+
+def test_an_interrupted_study_is_shown_at_rest(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.set_facts(n_trials=9)
+    publisher = Publisher(ledger, tmp_path, None, True, Console(quiet=True))
+    publisher.open()
+    publisher.begin()
     finish(ledger)
-    publisher.all()
-    assert [trial.mlflow_run_id is not None for trial in ledger.view().trials] == [True, True]
+    publisher.interrupted()
+    wait_for(lambda: disagreements("toy", tmp_path) == [])
+    publisher.finish()
 
 
-def test_waiting_is_bounded_and_jobs_are_done_in_order(ledger: Ledger, tmp_path: Path) -> None:
+def test_without_tracking_there_is_no_thread(ledger: Ledger, tmp_path: Path) -> None:
     publisher = Publisher(ledger, tmp_path, None, False, Console(quiet=True))
-    go = threading.Event()
-    done: list[int] = []
-    publisher.soon(lambda: done.append(int(go.wait(60))))
-    publisher.soon(lambda: done.append(2))
-    assert not publisher.drain(0.01)
-    assert done == []
-    go.set()
-    assert publisher.drain(60)
-    assert done == [1, 2]
-
-
-def test_a_job_that_fails_is_logged_and_the_next_is_done(
-    ledger: Ledger, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    publisher = Publisher(ledger, tmp_path, None, False, Console(quiet=True))
-    done: list[int] = []
-
-    def broken() -> None:
-        raise RuntimeError("no")
-
-    for job in (broken, broken, lambda: done.append(1)):
-        publisher.soon(job)
-    assert publisher.drain(60)
-    assert done == [1]
-    assert [record.levelno for record in caplog.records] == [logging.WARNING]
-
-
-def test_a_store_that_cannot_be_opened_is_told_once(ledger: Ledger, tmp_path: Path) -> None:
-    (tmp_path / "mlflow.db").mkdir()
-    console = Console(record=True, quiet=False, file=(tmp_path / "out").open("w"), width=1000)
-    publisher = Publisher(ledger, tmp_path, None, True, console)
-    publisher.soon_study(active=True)
+    publisher.open()
+    publisher.begin()
     publisher.soon_trial(finish(ledger))
-    publisher.drain()
-    assert console.export_text().count("warning: MLflow: ") == 1
-    console.file.close()
+    publisher.catch_up()
+    publisher.finish(tmp_path)
+    assert THREAD not in [thread.name for thread in threading.enumerate()]
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_store_that_cannot_be_opened_is_told_once_and_what_is_missing_at_the_end(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    (tmp_path / "mlflow.db").mkdir()
+    said = io.StringIO()
+    publisher = Publisher(ledger, tmp_path, None, True, Console(file=said, width=1000), reconcile="send it")
+    publisher.open()
+    publisher.begin()
+    publisher.soon_trial(finish(ledger))
+    publisher.catch_up()
+    publisher.finish()
+    warning, missing = said.getvalue().splitlines()
+    assert warning.startswith("warning: MLflow: ")
+    assert missing.startswith("MLflow      1 of 1 trials not sent to sqlite:///")
+    assert missing.endswith(": send it")
+
+
+def test_a_trial_whose_files_are_damaged_does_not_keep_the_others(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.set_facts(n_trials=3)
+    for _ in range(3):
+        finish(ledger)
+    curves = ledger.trial_folder(1) / CURVES_FILE
+    curves.parent.mkdir(parents=True)
+    curves.write_text("{")
+    tracker = Tracker(tmp_path, "toy")
+    found = tracker.reconcile(ledger)
+    assert found.published == (0, 2)
+    assert found.failed[1].startswith("trial 1 cannot be read: JSONDecodeError: ")
+    curves.unlink()
+    assert tracker.reconcile(ledger).published == (1,)
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 120
+    while not what():
+        assert time.monotonic() < ends, "waited in vain"
+        time.sleep(0.05)

@@ -431,7 +431,7 @@ def test_mlflow_runs_are_kept_beside_finished_trials(tmp_path: Path) -> None:
     ledger = start(tmp_path)
     finish(ledger, 3)
     for number in (0, 2):
-        ledger.set_mlflow_run(number, f"run {number}")
+        ledger.set_mlflow_runs({number: f"run {number}"})
     ledger._rows.set("mlflow_runs:1", {"100": "run 100"})
     assert [t.mlflow_run_id for t in ledger.view().trials] == ["run 0", None, "run 2"]
     assert ledger.view_trial(2).mlflow_run_id == "run 2"

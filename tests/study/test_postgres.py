@@ -64,7 +64,7 @@ def test_facts_written_from_two_hosts_at_once_are_all_kept(postgres: Server, tmp
     ledgers = [start(tmp_path / f"host{i}", url=url) for i in range(2)]
     finish(ledgers[0], 40)
     threads = [
-        threading.Thread(target=lambda i=i: [ledgers[i].set_mlflow_run(n, f"run{n}") for n in range(i, 40, 2)])
+        threading.Thread(target=lambda i=i: [ledgers[i].set_mlflow_runs({n: f"run{n}"}) for n in range(i, 40, 2)])
         for i in range(2)
     ]
     for thread in threads:

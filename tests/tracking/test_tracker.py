@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from kept import Kept
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
@@ -213,7 +214,7 @@ def test_reconcile_sends_what_is_missing_and_closes_what_is_open(
         tags={"mlflow.parentRunId": parent, "adapter_sweep.kind": "trial", "adapter_sweep.trial": "99"},
     ).info.run_id
 
-    found = Tracker(store_dir, "quick study").reconcile(study)
+    found = Tracker(store_dir, "quick study").reconcile(Kept(study))
     assert found.parent_run_id == parent
     assert found.unchanged == (0,)
     assert found.published == (1, 2, 3)
@@ -225,7 +226,7 @@ def test_reconcile_sends_what_is_missing_and_closes_what_is_open(
     assert {run.info.status for run in runs_of(client)} == {"FINISHED", "KILLED"}
     assert len(runs_of(client)) == 1 + 4 + 1
 
-    again = Tracker(store_dir, "quick study").reconcile(study)
+    again = Tracker(store_dir, "quick study").reconcile(Kept(study))
     assert again.unchanged == (0, 1, 2, 3)
     assert (again.published, again.closed, again.duplicates) == ((), (), ())
     assert again.run_ids == found.run_ids
@@ -243,7 +244,7 @@ def test_one_trial_that_cannot_be_sent_does_not_keep_the_others(
 
     monkeypatch.setattr(Tracker, "_trial", broken)
     study = make_study(*(make_trial(number, curves={}) for number in range(3)))
-    found = Tracker(store_dir, study.name).reconcile(study)
+    found = Tracker(store_dir, study.name).reconcile(Kept(study))
     assert found.published == (0, 2)
     assert "no space left" in found.failed[1]
 
@@ -340,6 +341,7 @@ import os, sys
 sys.addaudithook(lambda event, _: os._exit(9) if event in ("socket.connect", "socket.getaddrinfo") else None)
 from adapter_sweep.records import StudyView, TrialState, TrialView
 from adapter_sweep.tracking import Tracker
+from kept import Kept
 assert "mlflow" not in sys.modules
 folder, mine = sys.argv[1], int(sys.argv[2])
 sys.stdin.readline()

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from kept import Kept
 
 from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import StudyView, TrialView
 from adapter_sweep.tracking import Tracker, TrackingError
-from adapter_sweep.tracking.failure import Deadline, prepare_environment
+from adapter_sweep.tracking.failure import HASTY, Deadline, Patience, prepare_environment
 
 MakeTrial = Callable[..., TrialView]
 MakeStudy = Callable[..., StudyView]
@@ -44,7 +45,7 @@ def test_a_dead_server_fails_at_once_and_quietly(
     calls: list[Callable[[], object]] = [
         lambda: tracker.publish_study(study),
         lambda: tracker.publish_trial(study, trial),
-        lambda: tracker.reconcile(study),
+        lambda: tracker.reconcile(Kept(study)),
         lambda: tracker.publish_report("run", []),
     ]
     for call in calls:
@@ -106,7 +107,7 @@ def test_a_server_that_answers_errors_is_given_up_and_left_alone(
         tracker.publish_study(make_study())
     assert handler.asked == asked
     with pytest.raises(TrackingError, match="failed at"):
-        tracker.reconcile(make_study())
+        tracker.reconcile(Kept(make_study()))
     assert time.monotonic() - begun < 5
 
 
@@ -125,9 +126,12 @@ def test_a_slow_server_is_given_up(
     assert time.monotonic() - begun < 4
 
 
-def test_the_deadline_ends_a_call() -> None:
+def test_the_deadline_ends_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
+    deadline = Deadline(Patience(0, 0.0, 0.0))
+    time.sleep(0.01)
     with pytest.raises(TimeoutError, match="gave up after"):
-        Deadline(-1.0).check()
+        deadline.check()
 
 
 def test_a_store_that_is_no_store(tmp_path: Path, make_study: MakeStudy) -> None:
@@ -150,7 +154,7 @@ def test_the_users_switches_win(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert MLFLOW_HTTP_REQUEST_TIMEOUT.get() == 77
     assert is_telemetry_disabled()
-    assert Deadline().seconds == 231
+    assert Deadline(HASTY).seconds == 231
 
 
 def test_warnings_of_other_threads_are_kept(caplog: pytest.LogCaptureFixture) -> None:

@@ -160,6 +160,16 @@ def ui(
 
 
 @app.command()
+def reconcile(arguments: StudiesAndOverrides, config_dir: ConfigDir = None) -> None:
+    """Bring MLflow up to date with the ledger: send what it missed, close open runs, remove duplicates."""
+    studies, overrides = _studies_and_overrides("reconcile", arguments)
+    composed = _compose(overrides, config_dir)
+    from adapter_sweep.cli.reconciling import reconcile_studies
+
+    reconcile_studies(studies, composed.config)
+
+
+@app.command()
 def config(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     """Print the composed configuration."""
     composed = _compose(overrides, config_dir)
@@ -232,12 +242,17 @@ def main() -> None:
     """Run the command line and exit: 0 done, 2 the input is wrong, 1 something else failed, 130 interrupted."""
     signal.signal(signal.SIGTERM, _interrupt)
     status = _status()
-    if status and threading.active_count() > 1:
-        # A thread in the middle of torch's work would abort an interpreter that ends, with a status of its own.
+    if threading.active_count() > 1 and (status or _is_publishing()):
+        # A thread in the middle of torch's work would abort an interpreter that ends, with a status of its own; and one
+        # that waits for a tracking server would have it wait too.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
+
+
+def _is_publishing() -> bool:
+    return any(thread.name == "publisher" for thread in threading.enumerate())
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -21,9 +21,9 @@ def close_study(
 ) -> None:
     """The report, and the last words: the front (or the single trial), where everything is, how to look at it."""
     with console.status("Writing the report …"):
-        publisher.all()
+        publisher.catch_up()
         written = report_study(ledger.name, url=url, results_dir=results_dir, folder=ledger.folder)
-        publisher.report(ledger.folder)
+        publisher.finish(ledger.folder)
     view, paths = written.study, written.paths
     one = next((trial for trial in view.trials if trial.number == single), None)
     if one is None:

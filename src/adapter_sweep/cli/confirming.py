@@ -13,6 +13,7 @@ from adapter_sweep.cli.display import Display
 from adapter_sweep.cli.identity import masked, reproducing_with
 from adapter_sweep.cli.printing import open_console, print_confirmed
 from adapter_sweep.cli.publishing import Publisher
+from adapter_sweep.cli.reconciling import reconcile_command
 from adapter_sweep.cli.reporting import report_study
 from adapter_sweep.cli.running import Work, run_work
 from adapter_sweep.cli.selecting import Selection
@@ -96,7 +97,13 @@ class _Confirming:
             f"{examples} test examples; {done} of {total} runs are done, those of earlier commands included"
         )
         publisher = Publisher(
-            ledger, self.results_dir, config.tracking.uri, config.tracking.enabled, console, confirms=parent
+            ledger,
+            self.results_dir,
+            config.tracking.uri,
+            config.tracking.enabled,
+            console,
+            confirms=parent,
+            reconcile=reconcile_command(self.view.name, config),
         )
         display = Display(console, what="run", metric=settings.task.metric)  # whose numbers are no trial's of the study
 
@@ -197,9 +204,9 @@ class _Confirming:
 
     def _close(self, parent: Ledger, publisher: Publisher) -> None:
         with self.console.status("Writing the report …"):
-            publisher.all()
+            publisher.catch_up()
             written = report_study(self.view.name, url=self.url, results_dir=self.results_dir, folder=parent.folder)
-            publisher.report(parent.folder)
+            publisher.finish(parent.folder)
         if written.found is not None:
             print_confirmed(self.console, written.study, written.found)
         self.console.print(f"Report      {written.paths.report_html}")

@@ -17,6 +17,7 @@ from adapter_sweep.cli.identity import study_name
 from adapter_sweep.cli.joining import Here, join_study
 from adapter_sweep.cli.printing import open_console
 from adapter_sweep.cli.publishing import Publisher
+from adapter_sweep.cli.reconciling import reconcile_command
 from adapter_sweep.config.compose import Composed
 from adapter_sweep.config.schema import LocalWorkers
 from adapter_sweep.errors import AdapterSweepError
@@ -125,7 +126,14 @@ def run_elsewhere(composed: Composed, hire: Callable[[Errand], Crew]) -> None:
             crew.begin()
         ledger = Ledger.read(name, url=url, results_dir=results_dir)
         tracking = composed.config.tracking
-        publisher = Publisher(ledger, results_dir, tracking.uri, tracking.enabled, console)
+        publisher = Publisher(
+            ledger,
+            results_dir,
+            tracking.uri,
+            tracking.enabled,
+            console,
+            reconcile=reconcile_command(name, composed.config),
+        )
         _Watch(ledger, crew, publisher, console, Display(console, metric=composed.config.task.metric)).run(results_dir)
     finally:
         crew.close()
@@ -148,7 +156,7 @@ class _Watch:
         self._begun.update(trial.number for trial in over)
         self._ended.update(trial.number for trial in over)
         total, done = view.n_trials, len(ledger.view().counted())
-        self._publisher.soon_study(active=True)
+        self._publisher.begin()
         workers = self._crew.start(total - done) if done < total else 0
         self._display.opening(view, total, results_dir, recovered=recovered, workers=workers)
         try:

@@ -14,6 +14,7 @@ from adapter_sweep.cli.display import Display
 from adapter_sweep.cli.identity import facts_of_definition
 from adapter_sweep.cli.printing import open_console
 from adapter_sweep.cli.publishing import Publisher
+from adapter_sweep.cli.reconciling import reconcile_command
 from adapter_sweep.cli.running import Work, run_work
 from adapter_sweep.config import SweepConfig, validate, with_params
 from adapter_sweep.config.given import option
@@ -118,7 +119,14 @@ def join_study(name: str, here: Here) -> None:
         done = len(ledger.view().counted())
         capacity = find_capacity(config, bench, max(1, total - done))
         bench = replace(bench, threads=capacity.threads)
-    publisher = Publisher(ledger, results_dir, config.tracking.uri, config.tracking.enabled, console)
+    publisher = Publisher(
+        ledger,
+        results_dir,
+        config.tracking.uri,
+        config.tracking.enabled,
+        console,
+        reconcile=reconcile_command(ledger.name, config),
+    )
     display = Display(console, metric=config.task.metric)
     display.opening(ledger.view(), total, results_dir, recovered=recovered, workers=capacity.workers)
     try:
@@ -129,7 +137,7 @@ def join_study(name: str, here: Here) -> None:
         console.print("\nInterrupted. The study goes on without this worker; the same command joins it again.")
         publisher.interrupted()
         raise
-    publisher.drain()
+    publisher.finish()
     now = ledger.view()
     console.print(f"No more to begin: {len(now.counted())} of {now.n_trials} trials are done or run elsewhere.")
 

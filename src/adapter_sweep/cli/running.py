@@ -1,8 +1,9 @@
 """Running a study's trials, here or in worker processes, with everything shown and published beside them."""
 
-import functools
 import logging
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,7 +61,8 @@ def run_work(work: Work, display: Display, publisher: Publisher, console: Consol
         _in_workers(work, work.total, display, publisher)
         return []
     torch.set_num_threads(work.capacity.threads)
-    publisher.study(active=True)
+    publisher.open()
+    publisher.begin()
     if work.anchors is not None:
         with console.status("Scoring the backbone without adapters …"):
             _score_anchors(work.anchors)
@@ -84,6 +86,18 @@ def _score_anchors(anchors: Callable[[], None]) -> None:
         anchors()
     except Exception:
         _log.warning("the backbone without adapters could not be scored, and the study goes on", exc_info=True)
+
+
+@contextmanager
+def _meanwhile(anchors: Callable[[], None] | None) -> Iterator[None]:
+    """Score the anchors, where they are to be, while what is inside goes on; the end waits for them."""
+    if anchors is None:
+        yield
+        return
+    thread = threading.Thread(target=_score_anchors, args=(anchors,), name="anchors", daemon=True)
+    thread.start()
+    yield
+    thread.join()
 
 
 def _in_workers(work: Work, total: int, display: Display, publisher: Publisher) -> None:
@@ -110,8 +124,6 @@ def _in_workers(work: Work, total: int, display: Display, publisher: Publisher) 
         )
         for device in capacity.devices
     ]
-    if work.anchors is not None:
-        publisher.soon(functools.partial(_score_anchors, work.anchors))
-    publisher.soon_study(active=True)
-    with display.progress(work.done, total):
+    publisher.begin()
+    with _meanwhile(work.anchors), display.progress(work.done, total):
         run_workers(work.ledger, jobs, display, told=publisher.soon_trial)

@@ -15,6 +15,7 @@ from adapter_sweep.cli.elsewhere import run_elsewhere
 from adapter_sweep.cli.identity import reproducing, study_name
 from adapter_sweep.cli.printing import open_console
 from adapter_sweep.cli.publishing import Publisher
+from adapter_sweep.cli.reconciling import reconcile_command
 from adapter_sweep.cli.running import Work, run_work
 from adapter_sweep.config.compose import Composed
 from adapter_sweep.config.schema import RayWorkers, SlurmWorkers
@@ -63,7 +64,14 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
     with console.status("Loading the backbone and the data …"):
         begun = begin(composed, name, single=single)
     ledger, bench, capacity, done, total = begun.ledger, begun.bench, begun.capacity, begun.done, begun.total
-    publisher = Publisher(ledger, results_dir, config.tracking.uri, config.tracking.enabled, console)
+    publisher = Publisher(
+        ledger,
+        results_dir,
+        config.tracking.uri,
+        config.tracking.enabled,
+        console,
+        reconcile=reconcile_command(name, config),
+    )
     display.opening(ledger.view(), total, results_dir, recovered=begun.recovered, workers=capacity.workers)
     ran: list[int] = []
     try:

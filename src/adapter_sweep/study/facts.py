@@ -96,14 +96,15 @@ def planned_params(trial: FrozenTrial) -> dict[str, ParamValue]:
 def study_view(name: str, folder: Path, facts: Mapping[str, Any], trials: Sequence[FrozenTrial]) -> StudyView:
     """A study's facts and trials as the contract has them; trials that wait in the queue are not shown."""
     begun = [trial for trial in trials if trial.state != OptunaState.WAITING]
-    started = [trial.datetime_start for trial in begun if trial.datetime_start]
+    # That of the first trial by number, and not the earliest: clocks of hosts differ, and jump.
+    created = next((trial.datetime_start for trial in begun if trial.datetime_start), None)
     return StudyView(
         name=name,
         objectives=facts["objectives"],
         search_space=facts.get("search_space", {}),
         n_trials=facts.get("n_trials", len(begun)),
         trials=tuple(trial_view(trial, folder, facts) for trial in begun),
-        created=_aware(min(started, default=None)),
+        created=_aware(created),
         config=facts.get("config", {}),
         provenance=facts.get("provenance", {}),
         anchors=facts.get("anchors", {}),

@@ -342,14 +342,16 @@ class Ledger:
         """A fact of the study; None where it has none of that name."""
         return self._rows.fact(name)
 
-    def set_mlflow_run(self, number: int, run_id: str) -> None:
-        """Write which MLflow run shows a trial. Optuna keeps a finished trial as it is, so the study holds it.
+    def set_mlflow_runs(self, runs: Mapping[int, str]) -> None:
+        """Write which MLflow runs show trials. Optuna keeps a finished trial as it is, so the study holds them.
 
         Should two hosts write at once, one's may be lost; the tracker then finds the run by its tags.
         """
         with self._locked():
-            name = f"mlflow_runs:{number // _RUNS_TOGETHER}"
-            self._rows.set(name, {**(self._rows.fact(name) or {}), str(number): run_id})
+            for group in sorted({number // _RUNS_TOGETHER for number in runs}):
+                name = f"mlflow_runs:{group}"
+                new = {str(number): run for number, run in runs.items() if number // _RUNS_TOGETHER == group}
+                self._rows.set(name, {**(self._rows.fact(name) or {}), **new})
 
     # -- what others read
 

@@ -9,6 +9,7 @@ import json
 import math
 import re
 import shlex
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -25,6 +26,7 @@ __all__ = [
     "KIND",
     "OWN_PREFIXES",
     "PUBLISHED",
+    "REPORT",
     "SEARCHED",
     "STATUS",
     "STUDY_CREATED",
@@ -35,11 +37,14 @@ __all__ = [
     "dataset",
     "digest",
     "end_ms",
+    "files_digest",
     "fit",
     "key",
     "millis",
+    "now_ms",
     "params",
     "points",
+    "shown",
     "study_params",
     "study_tags",
     "trial_tags",
@@ -51,6 +56,7 @@ SEARCHED, CONFIRMED = "trial", "confirmed"  # kinds of runs beside the study's o
 TRIAL = "adapter_sweep.trial"
 DIGEST = "adapter_sweep.digest"
 PUBLISHED = "adapter_sweep.published"
+REPORT = "adapter_sweep.report"
 STUDY_CREATED = "adapter_sweep.study_created"
 OWN_PREFIXES = ("adapter_sweep.", "provenance.")
 
@@ -65,7 +71,7 @@ STATUS = {
     TrialState.RUNNING: "RUNNING",
 }
 
-_LAYOUT = 2  # raised when the same view is to be shown otherwise, so that older runs count as stale
+_LAYOUT = 3  # raised when the same view is to be shown otherwise, so that older runs count as stale
 _MAX_KEY, _MAX_PARAM, _MAX_TAG = 250, 6000, 8000
 
 
@@ -82,6 +88,11 @@ class Point:
 def millis(moment: datetime) -> int:
     """Milliseconds since the epoch; a time without a zone is read as local time."""
     return round(moment.timestamp() * 1000)
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch, now."""
+    return time.time_ns() // 1_000_000
 
 
 def key(name: str) -> str:
@@ -242,12 +253,29 @@ def weights_files(trial: TrialView) -> list[Path]:
 
 
 def digest(view: TrialView | StudyView, *extra: object) -> str:
-    """A fingerprint of all that is published of `view`: equal digests mean that there is nothing to send."""
-    shown = {field.name: getattr(view, field.name) for field in fields(view) if field.name != "mlflow_run_id"}
+    """A fingerprint of what is published of `view`: equal digests mean that there is nothing to send.
+
+    A trial's curves and configuration are left out: they are in files or made from the study's, they are whole before
+    the trial has ended and never change after, and so what is up to date is known without reading them.
+    """
+    apart = {"mlflow_run_id", *(("curves", "config") if isinstance(view, TrialView) else ())}
+    shown = {field.name: getattr(view, field.name) for field in fields(view) if field.name not in apart}
     if isinstance(view, StudyView):
         shown["trials"] = [(trial.number, str(trial.state)) for trial in view.trials]
     else:
         stats = [(path.name, path.stat()) for path in weights_files(view)]
         shown["files"] = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
     text = json.dumps([_LAYOUT, _plain(shown), *extra], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def shown(study: StudyView, trial: TrialView) -> tuple[str, str]:
+    """Digest and status of a run that shows `trial` as it is."""
+    return digest(trial, study.name), STATUS[trial.state]
+
+
+def files_digest(paths: Iterable[Path]) -> str:
+    """A fingerprint of files by their names, sizes and times."""
+    stats = [(path.name, path.stat()) for path in paths]
+    text = json.dumps([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,28 +1,49 @@
 """The one way in which tracking fails: quickly, with one error, and without a password in its message."""
 
 import logging
+import math
 import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 
-__all__ = ["Deadline", "TrackingError", "prepare_environment", "tracking_errors"]
+__all__ = ["HASTY", "PATIENT", "Deadline", "Patience", "TrackingError", "prepare_environment", "tracking_errors"]
 
+_TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 # Only where the user has not decided: every one of these can be set from the shell.
 _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # MLflow reports its use to its makers unless told not to
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # what fails reaches the user once, as a TrackingError
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # else a server's runs print two lines each
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",  # MLflow's own: 120 s, seven retries
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # MLflow's own: seven
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # a server could ask for minutes
 }
-_DEADLINE_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a server may take.
+
+    Attributes:
+        request_seconds: for one answer, unless the user's MLFLOW_HTTP_REQUEST_TIMEOUT says otherwise; MLflow's own is
+            120 s. The first tracker of a process decides.
+        call_seconds: for all of one public call.
+        lock_seconds: for the other processes of this machine that write to the same store; one that died holds no lock.
+    """
+
+    request_seconds: int
+    call_seconds: float
+    lock_seconds: float
+
+
+HASTY = Patience(5, 15.0, 60.0)  # a user waits
+PATIENT = Patience(30, math.inf, 600.0)  # in the background, and where the user has asked for nothing else
 
 
 class TrackingError(AdapterSweepError):
@@ -35,9 +56,9 @@ class Deadline:
     It is looked at between requests, so a call ends at most one request (with its retry) after it.
     """
 
-    def __init__(self, seconds: float | None = None) -> None:
-        request_seconds = float(os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT", "5"))
-        self.seconds = max(_DEADLINE_SECONDS, 3 * request_seconds) if seconds is None else seconds
+    def __init__(self, patience: Patience) -> None:
+        request_seconds = float(os.environ.get(_TIMEOUT, patience.request_seconds))
+        self.seconds = max(patience.call_seconds, 3 * request_seconds)
         self._ends = time.monotonic() + self.seconds
 
     def check(self) -> None:
@@ -46,8 +67,9 @@ class Deadline:
             raise TimeoutError(f"gave up after {self.seconds:.0f} s")
 
 
-def prepare_environment() -> None:
+def prepare_environment(patience: Patience = HASTY) -> None:
     """Set MLflow's switches that the user has not set. Call before the first import of mlflow."""
+    os.environ.setdefault(_TIMEOUT, str(patience.request_seconds))
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
 

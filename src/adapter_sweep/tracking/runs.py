@@ -4,14 +4,15 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 
-from adapter_sweep.tracking.content import DIGEST, OWN_PREFIXES, PUBLISHED, Point
+from adapter_sweep.tracking.content import DIGEST, OWN_PREFIXES, PUBLISHED, REPORT, Point
 from adapter_sweep.tracking.failure import Deadline
 from adapter_sweep.tracking.presentation import NOTE_DIGEST, unless_edited
 
@@ -24,15 +25,35 @@ _METRICS_PER_CALL = 800
 _PARAMS_PER_CALL = 100
 _TAGS_PER_CALL = 100
 _DIGEST_LENGTH = 36
+_KEPT = (DIGEST, PUBLISHED, REPORT, NOTE_DIGEST)  # tags of ours that say how things stand, not what is shown
 
 
 class RunWriter:
     """Runs of one experiment, read and written with a deadline between requests."""
 
-    def __init__(self, client: MlflowClient, experiment_id: str, deadline: Deadline) -> None:
+    def __init__(
+        self,
+        client: MlflowClient,
+        experiment_id: str,
+        deadline: Deadline,
+        lock: Callable[[], AbstractContextManager[None]],
+        *,
+        shared: bool,
+    ) -> None:
+        """Name the experiment.
+
+        Args:
+            client: of the store.
+            experiment_id: MLflow's.
+            deadline: when to give up.
+            lock: held while a run is looked for and made; among the processes of this machine.
+            shared: whether other machines may write to the store, which the lock does not keep away.
+        """
         self._client = client
         self.experiment_id = experiment_id
         self._deadline = deadline
+        self._lock = lock
+        self._shared = shared
 
     def _search(self, tags: Mapping[str, str]) -> Iterator[Run]:
         wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
@@ -49,19 +70,44 @@ class RunWriter:
         """Every run with these tags that is not deleted, the first published first."""
         return sorted(self._search(tags), key=_first_published)
 
-    def find(self, tags: Mapping[str, str], hint: str | None = None) -> Run | None:
-        """The run with these tags: `hint` where that is it, else the first published one."""
-        if hint is not None:
-            self._deadline.check()
-            try:
-                run = self._client.get_run(hint)
-            except Exception:  # a hint of another store; an unreachable one fails again in the search below
-                run = None
-            if run is not None and run.info.lifecycle_stage == "active":
-                here = run.info.experiment_id == self.experiment_id
-                if here and all(run.data.tags.get(name) == value for name, value in tags.items()):
-                    return run
-        return next(iter(self.in_order(tags)), None)
+    def claim(
+        self,
+        candidates: Callable[[], list[Run]],
+        name: str,
+        start_ms: int,
+        tags: Mapping[str, str],
+        hint: tuple[str | None, Mapping[str, str]] = (None, {}),
+    ) -> Run:
+        """The one run of something, made where there is none; however many processes ask for it at once.
+
+        Args:
+            candidates: finds the runs there are, the one to keep first.
+            name: of the run that is made.
+            start_ms: when it started.
+            tags: what it is made with, all at once: `candidates` finds it from then on.
+            hint: the id of the run that it probably is, and the tags that it has if it is.
+        """
+        with self._lock():
+            run = self._hinted(*hint) or next(iter(candidates()), None)
+            if run is None:
+                run = self.create(name, start_ms, tags)
+                if self._shared:  # another machine may have made one meanwhile: both keep the first
+                    first = next(iter(candidates()), run)
+                    if first.info.run_id != run.info.run_id:
+                        self.delete(run.info.run_id)
+                        run = first
+        return run
+
+    def _hinted(self, run_id: str | None, tags: Mapping[str, str]) -> Run | None:
+        if run_id is None:
+            return None
+        self._deadline.check()
+        try:
+            run = self._client.get_run(run_id)
+        except Exception:  # of another store; an unreachable one fails again in the search that follows
+            return None
+        here = run.info.lifecycle_stage == "active" and run.info.experiment_id == self.experiment_id
+        return run if here and all(run.data.tags.get(name) == value for name, value in tags.items()) else None
 
     def create(self, name: str, start_ms: int, tags: Mapping[str, str]) -> Run:
         """Make a run that started at `start_ms`; its times are the trial's, not the publishing's."""
@@ -82,6 +128,16 @@ class RunWriter:
         """Move a run to MLflow's trash."""
         self._deadline.check()
         self._client.delete_run(run_id)
+
+    def tag(self, run_id: str, name: str, value: str) -> None:
+        """Set one tag of a run."""
+        self._deadline.check()
+        self._client.set_tag(run_id, name, value)
+
+    def tags(self, run_id: str) -> dict[str, str]:
+        """The tags of a run."""
+        self._deadline.check()
+        return dict(self._client.get_run(run_id).data.tags)
 
     def write(self, run: Run, params: Mapping[str, str], tags: Mapping[str, str], points: Sequence[Point] = ()) -> None:
         """Log what is missing of a run, in as few requests as MLflow's limits allow: one, for most.
@@ -105,7 +161,7 @@ class RunWriter:
         for some_params, some_tags, some_metrics in batches:
             self._log(run, params=some_params, tags=some_tags, metrics=some_metrics)
         for name in run.data.tags:
-            if name.startswith(OWN_PREFIXES) and name not in tags and name not in (DIGEST, PUBLISHED, NOTE_DIGEST):
+            if name.startswith(OWN_PREFIXES) and name not in tags and name not in _KEPT:
                 self._deadline.check()
                 self._client.delete_tag(run.info.run_id, name)
 

@@ -23,18 +23,18 @@ _LOCK_SECONDS = 60.0  # a cold store takes 2 to 5 seconds to be made, on a busy 
 
 
 @contextmanager
-def store_lock(results_dir: Path) -> Iterator[None]:
+def store_lock(results_dir: Path, seconds: float = _LOCK_SECONDS) -> Iterator[None]:
     """Hold the lock of a results folder's MLflow view; one process of this machine at a time.
 
     Raises:
-        filelock.Timeout: another process held it for a minute.
+        filelock.Timeout: other processes held it for so many seconds.
     """
     results_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(results_dir / "mlflow.lock", timeout=_LOCK_SECONDS):
+    with FileLock(results_dir / "mlflow.lock", timeout=seconds):
         yield
 
 
-def open_client(uri: str, results_dir: Path) -> MlflowClient:
+def open_client(uri: str, results_dir: Path, lock_seconds: float = _LOCK_SECONDS) -> MlflowClient:
     """Return a client of the store at `uri`, without touching MLflow's global state.
 
     A SQLite store is made, and one of an older MLflow is migrated, under the lock: several processes that
@@ -44,7 +44,7 @@ def open_client(uri: str, results_dir: Path) -> MlflowClient:
     path = local_store_path(uri)
     if path is None:
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
-    with store_lock(results_dir), warnings.catch_warnings():
+    with store_lock(results_dir, lock_seconds), warnings.catch_warnings():
         # MLflow's table models use a loader strategy that SQLAlchemy 2.1 deprecates, once, at their import.
         warnings.simplefilter("ignore", SADeprecationWarning)
         path.parent.mkdir(parents=True, exist_ok=True)
