@@ -103,7 +103,7 @@ def test_a_file_is_no_ledger_for_several_nodes(cluster: Any, on_ray: list[str], 
     assert not (tmp_path / "results").exists()
 
 
-def test_ray_on_this_host_alone_and_nothing_listens_to_others(on_ray: list[str], tmp_path: Path) -> None:
+def test_ray_on_this_host_alone_shares_a_file_and_shows_its_trials(on_ray: list[str], tmp_path: Path) -> None:
     if not os.environ.get("CI"):
         pytest.importorskip("ray", reason="Ray is not installed; install adapter-sweep[ray]")
     process = begin(tmp_path, *on_ray, "workers.count=2", "study.n_trials=3")
