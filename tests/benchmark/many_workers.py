@@ -9,7 +9,8 @@ is the real one: asked for, noted, told, beside other processes.
 
 `busy`: trials of unequal length (log-normal, of half a unit in their logarithm); the share of the workers' time
 that is in trials, against that of a plan that waits for all of a batch of as many trials as workers, computed from the
-same lengths. `cost`: seconds of each part of a trial's way in a study of so many, all workers at once. `curve`: by
+same lengths. `cost`: milliseconds of each part of a trial's way in a study of so many, all workers at once; of one hold
+of the lock; and of a worker's processor. `curve`: by
 simulation of one queue before the ledger's lock (`--asking` its hold, `--apart` what each does besides, both as `cost`
 measures them): how many workers stay under 5 % overhead. Without `--url` the ledger is an SQLite file.
 """
@@ -23,7 +24,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +94,9 @@ def cost(options: argparse.Namespace, folder: Path) -> None:
     print(f"{options.before} trials made in {time.perf_counter() - began:.0f} s", file=sys.stderr)
     for workers in sorted({1, options.workers}):
         found = _together(_cost_worker, workers, (arguments, options.each))
-        print(f"{options.sampler}, {options.before} trials, {workers} workers at once; ms: median [90th percentile]")
+        print(
+            f"{options.sampler}, {options.before} trials, {workers} workers at once; ms: median [90th]; locked: a hold; CPU: of a worker"
+        )
         for part in found[0]:
             values = sorted(1000 * value for parts in found for value in parts[part])
             print(f"{part:<8}{statistics.median(values):>9.1f} [{values[int(0.9 * (len(values) - 1))]:.1f}]")
@@ -146,8 +150,19 @@ def _cost_worker(arguments: dict[str, Any], barrier: Any, each: int) -> dict[str
     ledger = Ledger.start(**arguments)
     ledger.view()  # the first reading of all trials is a worker's start
     barrier.wait()
-    seconds: dict[str, list[float]] = {"ask": [], "note": [], "tell": [], "sum": []}
+    seconds: dict[str, list[float]] = {name: [] for name in ("ask", "note", "tell", "sum", "locked", "CPU")}
+    locked, held = ledger._locked, seconds["locked"]
+
+    @contextmanager
+    def timed() -> Iterator[None]:
+        with locked():
+            since = time.perf_counter()
+            yield
+        held.append(time.perf_counter() - since)
+
+    ledger._locked = timed  # type: ignore[method-assign]
     for _ in range(each):
+        cpu = time.process_time()
         marks = [time.perf_counter()]
         asked = ledger.ask(None)
         assert asked is not None
@@ -161,6 +176,7 @@ def _cost_worker(arguments: dict[str, Any], barrier: Any, each: int) -> dict[str
         for part, since, until in zip(("ask", "note", "tell"), marks, marks[1:], strict=False):
             seconds[part].append(until - since)
         seconds["sum"].append(marks[-1] - marks[0])
+        seconds["CPU"].append(time.process_time() - cpu)  # what a machine that has more to do does not stretch
     return seconds
 
 
