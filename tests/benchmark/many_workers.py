@@ -94,9 +94,7 @@ def cost(options: argparse.Namespace, folder: Path) -> None:
     print(f"{options.before} trials made in {time.perf_counter() - began:.0f} s", file=sys.stderr)
     for workers in sorted({1, options.workers}):
         found = _together(_cost_worker, workers, (arguments, options.each))
-        print(
-            f"{options.sampler}, {options.before} trials, {workers} workers at once; ms: median [90th]; locked: a hold; CPU: of a worker"
-        )
+        print(f"{options.sampler}, {options.before} trials, {workers} workers at once; ms: median [90th percentile]")
         for part in found[0]:
             values = sorted(1000 * value for parts in found for value in parts[part])
             print(f"{part:<8}{statistics.median(values):>9.1f} [{values[int(0.9 * (len(values) - 1))]:.1f}]")
