@@ -141,12 +141,15 @@ def ui(
     config_dir: ConfigDir = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 5000,
+    auth: Annotated[
+        bool, typer.Option("--auth", help="Ask for a password: $ADAPTER_SWEEP_UI_PASSWORD, or a new one, printed once.")
+    ] = False,
 ) -> None:
     """Compare runs in the MLflow UI."""
     composed = _compose(overrides, config_dir)
     from adapter_sweep.cli.reading import open_ui
 
-    raise typer.Exit(open_ui(composed.config, host=host, port=port))
+    raise typer.Exit(open_ui(composed.config, host=host, port=port, auth=auth))
 
 
 @app.command()

@@ -23,8 +23,8 @@ _AROUND = ("study", "results_dir", "tracking", "workers", "confirm")
 
 def study_name(composed: Composed, prefix: str = "") -> str:
     """The study's name: the user's, or the sweep's (else the task's), with what no folder can hold replaced."""
-    base = composed.sweep or composed.config.task.name
-    return composed.config.study.name or prefix + (re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-.")[:80] or "sweep")
+    base = re.sub(r"[^A-Za-z0-9._-]+", "-", composed.sweep or composed.config.task.name).lstrip("-._")[:80]
+    return composed.config.study.name or prefix + (base.rstrip("-.") or "sweep")
 
 
 def definition(composed: Composed, bench: "Bench", *, single: bool) -> dict[str, Any]:

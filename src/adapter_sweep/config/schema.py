@@ -14,10 +14,11 @@ from pydantic import (
 
 from adapter_sweep.config.methods import METHOD_CLASSES, MethodConfig
 from adapter_sweep.config.section import NAME as _NAME
+from adapter_sweep.config.section import RESERVED, PathText
 from adapter_sweep.config.section import Float as _Float
 from adapter_sweep.config.section import Int as _Int
 from adapter_sweep.config.section import Section as _Section
-from adapter_sweep.config.tasks import BuiltinTask, HubTask, LocalTask, TaskConfig
+from adapter_sweep.config.tasks import BuiltinTask, HubTask, ImagesTask, LocalTask, TaskConfig
 from adapter_sweep.records import METRIC_HELP, Direction, is_recorded
 
 __all__ = [
@@ -53,15 +54,15 @@ class HubBackbone(_Backbone):
     """A model of the hub; the revision is pinned, so that a result can be reproduced."""
 
     kind: Literal["hub"]
-    name: str = Field(min_length=1)
-    revision: str = Field(min_length=1)
+    name: PathText
+    revision: PathText
 
 
 class LocalBackbone(_Backbone):
     """A model in a directory."""
 
     kind: Literal["local"]
-    path: str = Field(min_length=1)
+    path: PathText
 
 
 BackboneConfig = Annotated[MiniLMBackbone | HubBackbone | LocalBackbone, Field(discriminator="kind")]
@@ -170,6 +171,8 @@ class StudyConfig(_Section):
     def _not_a_confirmation(cls, name: str | None) -> str | None:
         if name is not None and name.endswith(".confirmed"):
             raise ValueError("a name that ends in .confirmed is that of another study's finalists")
+        if name is not None and name.casefold() in RESERVED:
+            raise ValueError(f"one of ours in the results folder; allowed is any but {', '.join(sorted(RESERVED))}")
         return name
 
     @field_validator("tasks")
@@ -214,7 +217,7 @@ class SweepConfig(_Section):
     objectives: dict[str, Direction] = Field(min_length=1)
     search_space: dict[str, str]
     methods: dict[str, MethodConfig] = Field(default_factory=dict)
-    results_dir: str = Field(min_length=1)
+    results_dir: PathText
 
     @model_serializer(mode="wrap")
     def _without_empty_methods(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -236,7 +239,7 @@ class SweepConfig(_Section):
 # The keys of each section, for messages; of a section that comes in kinds, one class a kind.
 SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "backbone": (MiniLMBackbone, HubBackbone, LocalBackbone),
-    "task": (BuiltinTask, LocalTask, HubTask),
+    "task": (BuiltinTask, LocalTask, ImagesTask, HubTask),
     "method": METHOD_CLASSES,
     "train": (TrainConfig,),
     "latency": (LatencyConfig,),

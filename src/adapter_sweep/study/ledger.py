@@ -22,6 +22,7 @@ from adapter_sweep.study.facts import PREFIX, deaths, differences, retry_of, sta
 from adapter_sweep.study.grid import grid_points_in_order
 from adapter_sweep.study.heart import Heart
 from adapter_sweep.study.locking import one_using
+from adapter_sweep.study.names import check_new_name, study_folder
 from adapter_sweep.study.queue import Queue
 from adapter_sweep.study.reading import CURVES_FILE, PREDICTIONS_FILE, trial_folder, view_study, view_trial
 from adapter_sweep.study.recovery import Recovery
@@ -86,7 +87,8 @@ class Ledger:
             points = grid_points_in_order(self._space, seed)
         self._queue = Queue(self._rows, self._space, points)
         self._latencies: dict[str, dict[str, float]] = {}
-        self._locks = locks_folder(url, results_dir) / study.study_name
+        self.folder = study_folder(results_dir, study.study_name)
+        self._locks = locks_folder(url, results_dir) / self.folder.name
         self._heart = Heart(self._rows.beat, heartbeat_seconds)
         self._recovery = Recovery(
             self._rows,
@@ -95,7 +97,6 @@ class Ledger:
             seconds=heartbeat_seconds,
             max_retries=max_retries,
         )
-        self.folder = results_dir / study.study_name
 
     @classmethod
     def start(
@@ -128,6 +129,7 @@ class Ledger:
         storage = open_storage(url, results_dir, heartbeat_seconds)
         wanted = json.loads(json.dumps(dict(definition)))  # as the ledger gives it back
         with ledger_errors(f"study {name!r} cannot be opened"):
+            check_new_name(name, optuna.get_all_study_names(storage))
             study = optuna.create_study(
                 study_name=name, storage=storage, directions=list(objectives.values()), load_if_exists=True
             )

@@ -19,6 +19,7 @@ from adapter_sweep.cohort_size import cohort_size
 from adapter_sweep.config import validate, with_params
 from adapter_sweep.config.naming import overrides_of, plain_params
 from adapter_sweep.config.quoting import literal
+from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.durable import write_text
 from adapter_sweep.engine.health import is_usable
 from adapter_sweep.engine.memory import free_memory, is_out_of_memory
@@ -249,14 +250,14 @@ class _Loop:
             _log.warning("%s", error)
             self._pass_on(run)
         except AdapterSweepError as error:
-            self._tell(run, TrialState.FAILED, reason=str(error))
+            self._tell(run, TrialState.FAILED, reason=mask_credentials(str(error)))
         except Exception as error:  # torch, the file system, memory: with the whole story beside it
             if not is_usable(self._bench.device):
                 raise SpoiltProcessError(f"{self._bench.device} answers no more: {error}") from error
             with suppress(OSError):  # the disk may be what failed
-                story = "".join(traceback.format_exception(error))
+                story = mask_credentials("".join(traceback.format_exception(error)))
                 write_text(run.folder / ERROR_FILE, story)
-            self._tell(run, TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
+            self._tell(run, TrialState.FAILED, reason=mask_credentials(f"{type(error).__name__}: {error}"))
 
     def _tell(self, run: _Running, state: TrialState, **outcome: Any) -> None:
         self._ledger.tell(run.trial, state, **outcome)

@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+from adapter_sweep.credentials import remember_credentials
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.study.locking import one_opening
 
@@ -84,6 +85,7 @@ def open_storage(url: str, results_dir: Path, heartbeat_seconds: int = HEARTBEAT
         AdapterSweepError: the database cannot be opened. Neither names the URL's password.
     """
     # A query may hold a password, too.
+    remember_credentials(url)
     shown = _parse(url).set(query={}).render_as_string(hide_password=True)
     # A server's database may have been started again since a connection was made: it is tried before it is used.
     options: dict[str, Any] = {"connect_args": {"timeout": 60}} if _is_sqlite(url) else {"pool_pre_ping": True}
