@@ -14,15 +14,14 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from adapter_sweep.config import Dimension
-from adapter_sweep.config.definitions import as_defined_now
 from adapter_sweep.config.naming import METHOD
-from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import Direction, ParamValue, StudyView, TrialState, TrialView
-from adapter_sweep.study.facts import PREFIX, deaths, differences, retry_of, state_of
+from adapter_sweep.study.facts import deaths, retry_of, state_of
 from adapter_sweep.study.grid import grid_points_in_order
 from adapter_sweep.study.heart import Heart
 from adapter_sweep.study.locking import one_using
 from adapter_sweep.study.names import check_new_name, study_folder
+from adapter_sweep.study.opening import define, existing_study
 from adapter_sweep.study.queue import Queue
 from adapter_sweep.study.reading import CURVES_FILE, PREDICTIONS_FILE, trial_folder, view_study, view_trial
 from adapter_sweep.study.recovery import Recovery
@@ -31,7 +30,6 @@ from adapter_sweep.study.samplers import make_sampler, suggest
 from adapter_sweep.study.slots import Hold
 from adapter_sweep.study.storage import (
     HEARTBEAT_SECONDS,
-    holds_studies,
     ledger_errors,
     locks_folder,
     open_storage,
@@ -135,11 +133,7 @@ class Ledger:
             )
             ledger = cls(study, url, results_dir, space, sampler, seed, points, max_retries, heartbeat_seconds)
             with ledger._locked():
-                known = study.user_attrs.get(PREFIX + "definition")
-                if known is None:
-                    ledger._adopt(wanted, objectives)
-                else:
-                    ledger._refuse_changes(known, wanted)
+                define(ledger._rows, wanted, objectives)
         ledger.folder.mkdir(parents=True, exist_ok=True)
         return ledger
 
@@ -151,20 +145,7 @@ class Ledger:
             UserInputError: there is none of that name; lists those that exist.
             AdapterSweepError: the database cannot be used.
         """
-        file = sqlite_file(url)
-        if file is not None and not file.exists():
-            raise UserInputError(f"{file.parent} holds no study; start one with: adapter-sweep run")
-        if file is not None and not holds_studies(file):  # opening would make Optuna's tables in it
-            raise UserInputError(f"{file} holds no study: it is empty, or another program's")
-        storage = open_storage(url, results_dir)
-        with ledger_errors(f"study {name!r} cannot be read"):
-            names = optuna.get_all_study_names(storage)
-            if name not in names:
-                raise UserInputError(f"there is no study {name!r}; there are: {', '.join(sorted(names)) or 'none'}")
-            study = optuna.load_study(study_name=name, storage=storage)
-            if PREFIX + "definition" not in study.user_attrs:
-                raise UserInputError(f"study {name!r} was not made by adapter-sweep")
-        return cls(study, url, results_dir)
+        return cls(existing_study(name, url, results_dir), url, results_dir)
 
     @property
     def name(self) -> str:
@@ -205,9 +186,13 @@ class Ledger:
             suggest(trial, self._space)
         return trial, hold
 
-    def retry_of(self, trial: optuna.Trial) -> int | None:
-        """The number of the trial whose configuration this one was queued again for; None of any other."""
-        return retry_of(self._rows.trials()[trial.number])
+    def predecessors(self, number: int) -> tuple[int, ...]:
+        """The trials that a trial is a retry of, the newest first: those that were interrupted or died."""
+        trials, found = self._rows.trials(), list[int]()
+        while (before := retry_of(trials[number])) is not None:
+            number = before
+            found.append(number)
+        return tuple(found)
 
     def goes_alone(self, trial: optuna.Trial) -> bool:
         """Whether a process died with this trial's configuration before.
@@ -381,26 +366,6 @@ class Ledger:
         return view_trial(self._rows, self.folder, number)
 
     # -- inside
-
-    def _adopt(self, definition: Mapping[str, Any], objectives: Mapping[str, Direction]) -> None:
-        """Make a study ours that has no definition yet: one just created, or left so by a process that died."""
-        directions = [direction.name.lower() for direction in self._study.directions]
-        if self._rows.trials() or directions != list(objectives.values()):
-            raise UserInputError(
-                f"study {self.name!r} exists and was not made by adapter-sweep; "
-                "give this one a name of its own with study.name=NAME"
-            )
-        # The definition last: where it is, the rest is.
-        self.set_facts(objectives=dict(objectives), definition=dict(definition))
-
-    def _refuse_changes(self, known: Mapping[str, Any], definition: Mapping[str, Any]) -> None:
-        changes = differences(as_defined_now(known), as_defined_now(definition))
-        if changes:
-            raise UserInputError(
-                f"study {self.name!r} exists with another definition, and its trials would not be comparable; "
-                "repeat its settings, or give this one a name of its own with study.name=NAME. What differs:",
-                *(f"  {change}" for change in changes),
-            )
 
     def _recover(self) -> int:
         found = self._recovery.mark_dead()
