@@ -64,7 +64,9 @@ class Errand:
         config = self.composed.config
         train = config.train.model_copy(update={"threads": config.train.threads or cpus})
         study = config.study.model_copy(update={"storage": self._url})
-        alone = config.model_copy(update={"workers": LocalWorkers(count=1), "train": train, "study": study})
+        alone = config.model_copy(
+            update={"workers": LocalWorkers(kind="local", count=1), "train": train, "study": study}
+        )
         begun = begin(replace(self.composed, config=alone), self.name, single=False)
         if begun.done < begun.total and not begun.ledger.view().anchors:
             begun.ledger.set_facts(anchors=begun.bench.anchors())

@@ -90,6 +90,7 @@ class RayCrew:
 def _import() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a worker without GPUs keeps its environment
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own is 15: beside anything else, a trial would wait
     try:
         import ray
     except ImportError:

@@ -115,7 +115,11 @@ def _without_credentials(errand: Errand) -> Errand:
     uri = config.tracking.uri and mask_credentials(config.tracking.uri)
     tracking = config.tracking.model_copy(update={"uri": uri})
     shown = config.model_copy(update={"study": study, "tracking": tracking})
-    return replace(errand, url=None, composed=replace(errand.composed, config=shown))
+    # Nor may they stand in what was typed, of which a trial's command keeps nothing of these two sections.
+    typed = tuple(
+        text for text in errand.composed.overrides if not text.lstrip("+").startswith(("study.", "tracking."))
+    )
+    return replace(errand, url=None, composed=replace(errand.composed, config=shown, overrides=typed))
 
 
 def _executor(folder: Path, workers: SlurmWorkers) -> Any:

@@ -103,7 +103,7 @@ def _problem(detail: Any, values: Mapping[str, Any]) -> str:
 def _location(detail: Any) -> list[str]:
     """The user's key: without the tags that pydantic adds for a union."""
     location = [str(part) for part in detail["loc"]]
-    if len(location) > 1 and location[0] in ("backbone", "task", "method"):
+    if len(location) > 1 and location[0] in ("backbone", "task", "method", "workers"):
         location = [location[0], *location[2:]]
     return location[:2] if location[0] == "task" else location  # no key of a task has keys of its own
 

@@ -4,10 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
-    Discriminator,
     Field,
     SerializerFunctionWrapHandler,
-    Tag,
     field_validator,
     model_serializer,
 )
@@ -109,7 +107,7 @@ class LatencyConfig(_Section):
 class LocalWorkers(_Section):
     """Processes of this host run a study's trials."""
 
-    kind: Literal["local"] = "local"
+    kind: Literal["local"]
     count: _Int | None = Field(ge=1, le=1024)
 
 
@@ -137,15 +135,7 @@ class SlurmWorkers(_Section):
     cluster: Literal["slurm", "local"] = "slurm"
 
 
-def _kind_of_workers(values: Any) -> Any:
-    """A section that names no kind is of this host's processes: so it was before there were others."""
-    return values.get("kind", "local") if isinstance(values, dict) else getattr(values, "kind", None)
-
-
-WorkersConfig = Annotated[
-    Annotated[LocalWorkers, Tag("local")] | Annotated[RayWorkers, Tag("ray")] | Annotated[SlurmWorkers, Tag("slurm")],
-    Discriminator(_kind_of_workers),
-]
+WorkersConfig = Annotated[LocalWorkers | RayWorkers | SlurmWorkers, Field(discriminator="kind")]
 
 
 class TrackingConfig(_Section):
@@ -226,6 +216,12 @@ class SweepConfig(_Section):
         if not self.methods:
             del values["methods"]
         return values
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _of_this_host(cls, value: object) -> object:
+        """A section that names no kind is of this host's processes: so it was before there were others."""
+        return {"kind": "local", **value} if isinstance(value, dict) else value
 
     @field_validator("objectives")
     @classmethod
