@@ -22,21 +22,24 @@ from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import Direction, ParamValue, StudyView, TrialState, TrialView
 from adapter_sweep.study.facts import PREFIX, differences, facts_of, planned_params, state_of, study_view, trial_view
 from adapter_sweep.study.grid import first_left, grid_points_in_order
+from adapter_sweep.study.presence import enter, leave, processes_at_work, study_lock
 from adapter_sweep.study.samplers import make_sampler, suggest
 from adapter_sweep.study.slots import Slot, is_abandoned
+from adapter_sweep.study.stopping import StopSign, ask_to_stop
 from adapter_sweep.study.storage import (
-    holds_studies,
     ledger_errors,
     locks_folder,
     open_storage,
     sqlite_file,
+    storage_to_read,
     storage_url,
 )
 
-__all__ = ["CURVES_FILE", "PREDICTIONS_FILE", "Ledger", "open_storage", "storage_url"]
+__all__ = ["CURVES_FILE", "DELETING", "PREDICTIONS_FILE", "Ledger", "open_storage", "storage_url"]
 
 CURVES_FILE = "curves.json"
 PREDICTIONS_FILE = "predictions.json"  # of trials scored on the test split
+DELETING = "deleting"  # the fact of a study that is being deleted
 _FOLDER = "trials"
 _RUNS_TOGETHER = 100  # so many MLflow run ids share a fact: a fact each would be read with every other, every time
 
@@ -71,6 +74,7 @@ class Ledger:
         self._only_this_host = sqlite_file(url) is not None
         self._locks = locks_folder(url, results_dir) / study.study_name
         self.folder = results_dir / study.study_name
+        self.stop_sign: StopSign | None = None  # of a study that is worked on
 
     @classmethod
     def start(
@@ -85,12 +89,15 @@ class Ledger:
         sampler: str,
         seed: int,
         points: Sequence[Mapping[str, ParamValue]] | None = None,
+        stops_before: int | None = None,
     ) -> "Ledger":
-        """Create the study, or open it where it exists.
+        """Create the study, or open it where it exists, and mark this process as one that works on it.
 
         Args:
             points: what the trials' parameters are to be, in this order, where nothing is to be sampled; all within
                 the space.
+            stops_before: how often the study had been asked to stop when the work was begun that this process is a
+                part of; None where it begins it.
 
         Raises:
             UserInputError: a study of that name exists with another definition (says what differs), or is not ours.
@@ -109,6 +116,8 @@ class Ledger:
                     ledger._adopt(wanted, objectives)
                 else:
                     ledger._refuse_changes(known, wanted)
+                ledger.stop_sign = StopSign(study, stops_before)
+                enter(ledger._locks)
         ledger.folder.mkdir(parents=True, exist_ok=True)
         return ledger
 
@@ -120,12 +129,7 @@ class Ledger:
             UserInputError: there is none of that name; lists those that exist.
             AdapterSweepError: the database cannot be used.
         """
-        file = sqlite_file(url)
-        if file is not None and not file.exists():
-            raise UserInputError(f"{file.parent} holds no study; start one with: adapter-sweep run")
-        if file is not None and not holds_studies(file):  # opening would make Optuna's tables in it
-            raise UserInputError(f"{file} holds no study: it is empty, or another program's")
-        storage = open_storage(url, results_dir)
+        storage = storage_to_read(url, results_dir)
         with ledger_errors(f"study {name!r} cannot be read"):
             names = optuna.get_all_study_names(storage)
             if name not in names:
@@ -134,6 +138,19 @@ class Ledger:
             if PREFIX + "definition" not in study.user_attrs:
                 raise UserInputError(f"study {name!r} was not made by adapter-sweep")
         return cls(study, url, results_dir)
+
+    @classmethod
+    def read_all(cls, *, url: str, results_dir: Path) -> list["Ledger"]:
+        """Open every study of ours in a ledger, by name; makes no file.
+
+        Raises:
+            UserInputError: the database is not there, or is another program's.
+            AdapterSweepError: it cannot be used.
+        """
+        storage = storage_to_read(url, results_dir)
+        with ledger_errors("the ledger cannot be read"):
+            own = [one.study_name for one in storage.get_all_studies() if PREFIX + "definition" in one.user_attrs]
+            return [cls(optuna.load_study(study_name=name, storage=storage), url, results_dir) for name in sorted(own)]
 
     @property
     def name(self) -> str:
@@ -228,6 +245,15 @@ class Ledger:
         with self._locked():
             return self._recover()
 
+    def at_work(self) -> list[str]:
+        """Who else works on the study, in words: processes of this host, and trials that run, here or elsewhere."""
+        running = [trial.number for trial in self._trials() if trial.state == OptunaState.RUNNING]
+        return [*processes_at_work(self._locks), *(f"trial {n}" for n in running if not self._is_abandoned(n))]
+
+    def leave(self) -> None:
+        """This process is done with the study."""
+        leave(self._locks)
+
     def queued(self) -> list[dict[str, ParamValue]]:
         """The parameters of the trials that are asked for next: those of interrupted ones."""
         return [planned_params(trial) for trial in self._trials() if trial.state == OptunaState.WAITING]
@@ -241,7 +267,7 @@ class Ledger:
     def latency(self, key: str) -> dict[str, float] | None:
         """The latency of an architecture, where it was measured before."""
         if key not in self._latencies:  # one that is kept never changes
-            found: dict[str, float] | None = self._fact(f"latency:{key}")
+            found: dict[str, float] | None = self.fact(f"latency:{key}")
             if found is None:
                 return None
             self._latencies[key] = found
@@ -256,6 +282,11 @@ class Ledger:
                 self._set(f"latency:{key}", kept)
         return kept
 
+    def ask_to_stop(self) -> None:
+        """Ask all who work on the study to leave it; see `StopSign`."""
+        with self._locked():
+            ask_to_stop(self._study)
+
     def set_facts(self, **facts: object) -> None:
         """Write facts of the study: `config`, `search_space`, `n_trials`, `provenance`, `anchors`, `mlflow_run_id`."""
         for name, value in facts.items():
@@ -268,7 +299,7 @@ class Ledger:
         """
         with self._locked():
             name = f"mlflow_runs:{number // _RUNS_TOGETHER}"
-            self._set(name, {**(self._fact(name) or {}), str(number): run_id})
+            self._set(name, {**(self.fact(name) or {}), str(number): run_id})
 
     # -- what others read
 
@@ -314,6 +345,10 @@ class Ledger:
         self.set_facts(objectives=dict(objectives), definition=dict(definition))
 
     def _refuse_changes(self, known: Mapping[str, Any], definition: Mapping[str, Any]) -> None:
+        if self.fact(DELETING):
+            raise UserInputError(
+                f"study {self.name!r} is half deleted; finish it first: adapter-sweep delete {self.name}"
+            )
         changes = differences(as_defined_now(known), as_defined_now(definition))
         if changes:
             raise UserInputError(
@@ -366,7 +401,7 @@ class Ledger:
     def _locked(self) -> Iterator[None]:
         """One at a time, among this host's processes."""
         self._locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._locks / "study.lock"):
+        with FileLock(study_lock(self._locks)):
             yield
 
     def _slot(self, number: int) -> Path:
@@ -382,10 +417,11 @@ class Ledger:
 
     @functools.cached_property
     def _objectives(self) -> dict[str, Direction]:
-        objectives: dict[str, Direction] = self._fact("objectives")
+        objectives: dict[str, Direction] = self.fact("objectives")
         return objectives
 
-    def _fact(self, name: str) -> Any:
+    def fact(self, name: str) -> Any:
+        """A fact of the study (see `set_facts`); None where there is none of that name."""
         return self._attrs().get(PREFIX + name)
 
     def _attrs(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from adapter_sweep.engine.training import Progress
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.records import ParamValue, TrialState, TrialView
 from adapter_sweep.study.ledger import CURVES_FILE, PREDICTIONS_FILE, Ledger
+from adapter_sweep.study.stopping import StopSign
 from adapter_sweep.study.storage import ledger_errors
 from adapter_sweep.trial import Outcome, prepare_trial
 
@@ -125,6 +126,7 @@ class _Loop:
         running: list[_Running] = []
         with ExitStack() as slots:
             try:
+                self._look()
                 while len(running) < size and (asked := self._ledger.ask(n_trials)) is not None:
                     trial, slot = asked
                     slots.callback(slot.close)
@@ -137,14 +139,19 @@ class _Loop:
                             cohorts.setdefault(ready.trial.pass_key, []).append((run, ready))
                 for cohort in cohorts.values():
                     self._train(cohort)
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as interrupt:
+                reason = str(interrupt) or "interrupted by the user"
                 for run in running:
                     if not run.ended:
-                        self._ledger.tell(run.trial, TrialState.INTERRUPTED, reason="interrupted by the user")
+                        self._ledger.tell(run.trial, TrialState.INTERRUPTED, reason=reason)
                     if not run.told:
                         self._watch.told(run.trial.number)
                 raise
         return [run.trial.number for run in running]
+
+    def _look(self) -> None:
+        if self._ledger.stop_sign is not None:
+            self._ledger.stop_sign.check(now=True)
 
     def _begin(self, run: _Running) -> Ready | None:
         """Note what a trial is and find its cost; None where it is over the budget."""
@@ -160,7 +167,7 @@ class _Loop:
             provenance=self._bench.provenance(),
         )
         run.folder.mkdir(parents=True, exist_ok=True)
-        watch = _OfTrial(trial.number, self._watch)
+        watch = _OfTrial(trial.number, self._watch, self._ledger.stop_sign)
         config = validate(with_params(self._values, params))
         prepared = prepare_trial(config, self._bench, self._ledger, watch)
         if isinstance(prepared, Outcome):
@@ -254,17 +261,24 @@ class _Careful:
 
 
 class _OfTrial:
-    """Whoever watches one trial: tells the study's watcher which trial it is."""
+    """Whoever watches one trial: tells the study's watcher which trial it is, and sees that the study is to stop."""
 
-    def __init__(self, number: int, watch: Watcher) -> None:
+    def __init__(self, number: int, watch: Watcher, stop: StopSign | None) -> None:
         self._number = number
         self._watch = watch
+        self._stop = stop
 
     def stage(self, text: str) -> None:
+        self._look()
         self._watch.stage(self._number, text)
 
     def step(self, progress: Progress) -> None:
+        self._look()
         self._watch.step(self._number, progress)
+
+    def _look(self) -> None:
+        if self._stop is not None:
+            self._stop.check()
 
     def epoch(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         self._watch.epoch(self._number, epoch, epochs, loss, accuracy)

@@ -24,6 +24,10 @@ class Slot:
             os.close(self._descriptor)
             raise
 
+    def is_at(self, path: Path) -> bool:
+        """Whether this is the slot of that file."""
+        return self._path == path
+
     def close(self) -> None:
         """Nobody works on the trial any more, and how it ended is in the ledger."""
         self._path.unlink(missing_ok=True)

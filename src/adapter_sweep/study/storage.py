@@ -14,7 +14,15 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 
-__all__ = ["holds_studies", "ledger_errors", "locks_folder", "open_storage", "sqlite_file", "storage_url"]
+__all__ = [
+    "holds_studies",
+    "ledger_errors",
+    "locks_folder",
+    "open_storage",
+    "sqlite_file",
+    "storage_to_read",
+    "storage_url",
+]
 
 
 def storage_url(storage: str | None, results_dir: Path) -> str:
@@ -52,8 +60,29 @@ def locks_folder(url: str, results_dir: Path) -> Path:
     return file.with_name(f".{file.name}.locks") if file else results_dir / f".{socket.gethostname()}.locks"
 
 
-def open_storage(url: str, results_dir: Path) -> optuna.storages.RDBStorage:
+def storage_to_read(url: str, results_dir: Path) -> optuna.storages.RDBStorage:
+    """Open the ledger's database where it holds studies; it may lie where nothing can be written.
+
+    Raises:
+        UserInputError: there is no study in it; or as `open_storage`.
+        AdapterSweepError: the database cannot be used.
+    """
+    file = sqlite_file(url)
+    if file is not None and not file.exists():
+        raise UserInputError(f"{file.parent} holds no study; start one with: adapter-sweep run")
+    if file is not None and not holds_studies(file):  # opening would make Optuna's tables in it
+        raise UserInputError(f"{file} holds no study: it is empty, or another program's")
+    return open_storage(url, results_dir, only_to_read=True)
+
+
+def open_storage(url: str, results_dir: Path, *, only_to_read: bool = False) -> optuna.storages.RDBStorage:
     """Open the ledger's database, creating and migrating it once, however many processes of this host start together.
+
+    Args:
+        url: the database.
+        results_dir: the results folder, made where it is missing.
+        only_to_read: whether the database is there and is to be read; then no folder that cannot be written is in the
+            way.
 
     Raises:
         UserInputError: the URL is not one SQLAlchemy understands, its driver is not installed, or its folder is not
@@ -64,21 +93,38 @@ def open_storage(url: str, results_dir: Path) -> optuna.storages.RDBStorage:
     shown = _parse(url).set(query={}).render_as_string(hide_password=True)
     options: dict[str, Any] = {"connect_args": {"timeout": 60}} if _is_sqlite(url) else {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with _folder_errors(f"results_dir={results_dir}"):
-        results_dir.mkdir(parents=True, exist_ok=True)
+    if not only_to_read:
+        with _folder_errors(f"results_dir={results_dir}"):
+            results_dir.mkdir(parents=True, exist_ok=True)
     file = sqlite_file(url)
     if file and not file.parent.is_dir():
         raise UserInputError(f"study.storage={shown}: there is no folder {file.parent}")
-    locks = locks_folder(url, results_dir)
     try:
-        with _folder_errors(str(locks.parent)):
-            locks.mkdir(exist_ok=True)
-            with FileLock(locks / "storage.lock"), ledger_errors(f"study.storage={shown}: the ledger cannot be opened"):
-                return optuna.storages.RDBStorage(url, engine_kwargs=options)
+        with (
+            _opening_lock(locks_folder(url, results_dir), only_to_read),
+            ledger_errors(f"study.storage={shown}: the ledger cannot be opened"),
+        ):
+            return optuna.storages.RDBStorage(url, engine_kwargs=options)
     except (ImportError, NoSuchModuleError) as error:
         raise UserInputError(f"study.storage={shown}: its driver is not installed: {error}") from None
     except RuntimeError as error:  # a database of another version of Optuna
         raise AdapterSweepError(f"study.storage={shown}: the ledger cannot be opened: {_cause(error)}") from None
+
+
+@contextlib.contextmanager
+def _opening_lock(locks: Path, only_to_read: bool) -> Iterator[None]:
+    lock = FileLock(locks / "storage.lock")
+    try:
+        with _folder_errors(str(locks.parent)):
+            locks.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+    except AdapterSweepError:
+        if not only_to_read:
+            raise
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

@@ -25,9 +25,9 @@ from adapter_sweep.study.messages import Event, Failed, Job, Message, Ready, Tol
 if TYPE_CHECKING:
     from adapter_sweep.engine.training import Progress
 
-__all__ = ["work"]
+__all__ = ["INTERRUPTED", "work"]
 
-_INTERRUPTED = 130
+INTERRUPTED = 130  # how a process ends that was interrupted, or stopped
 _STEP_SECONDS = 0.2  # between two steps of a trial that are told
 _ORPHAN_SECONDS = 30.0  # to end by itself once the parent is gone
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -57,7 +57,7 @@ def work(job: Job, spawned: float, pipe: "Connection[Message, None]") -> None:
         _run(job, teller, spawned)
         status = 0
     except KeyboardInterrupt:
-        status = _INTERRUPTED
+        status = INTERRUPTED
     except AdapterSweepError as error:
         teller.tell(Failed(error))
     except Exception:
@@ -211,6 +211,6 @@ def _end_with_parent() -> None:
         wait([sentinel])
         signal.pthread_kill(main, signal.SIGTERM)
         time.sleep(_ORPHAN_SECONDS)
-        os._exit(_INTERRUPTED)
+        os._exit(INTERRUPTED)
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

@@ -18,7 +18,7 @@ from adapter_sweep.study.ledger import Ledger
 from adapter_sweep.study.loop import Watcher
 from adapter_sweep.study.messages import Event, Failed, Job, Message, Ready, Told, Warned
 from adapter_sweep.study.starting import signals_blocked, workers_context
-from adapter_sweep.study.worker import work
+from adapter_sweep.study.worker import INTERRUPTED, work
 
 __all__ = ["CrewWatcher", "run_workers"]
 
@@ -66,6 +66,8 @@ def run_workers(
         while left > 0:
             crew.start(jobs[:left])
             crew.follow()
+            if ledger.stop_sign is not None:
+                ledger.stop_sign.check(now=True)  # the workers have seen it, and left
             before, left = left, _left(ledger, jobs)
             if left and (crew.errors or left == before):
                 break  # else a worker died after the others had found nothing left to begin
@@ -189,7 +191,8 @@ class _Crew:
     def _ended(self, worker: int) -> None:
         process = self.alive.pop(worker)
         process.join()
-        if process.exitcode and worker not in self._failed and not self._stopping:
+        died = process.exitcode not in (0, INTERRUPTED)
+        if died and worker not in self._failed and not self._stopping:
             hint = ", as when memory runs out" if process.exitcode == -signal.SIGKILL else ""
             self._warn(f"worker {worker} died with exit code {process.exitcode}{hint}; its trial will be run again")
 
