@@ -157,6 +157,11 @@ class Ledger:
         """The study's name."""
         return str(self._study.study_name)
 
+    @property
+    def optuna_study(self) -> optuna.Study:
+        """The study as Optuna has it."""
+        return self._study
+
     def trial_folder(self, number: int) -> Path:
         """Where a trial keeps its files."""
         return self.folder / _FOLDER / f"{number:05d}"

@@ -1,7 +1,8 @@
 """The MLflow view of the ledger; the only importer of mlflow, and not before something is published."""
 
 from adapter_sweep.tracking.failure import TrackingError
+from adapter_sweep.tracking.removal import remove_runs
 from adapter_sweep.tracking.tracker import ReconcileSummary, Tracker
 from adapter_sweep.tracking.ui import serve_ui
 
-__all__ = ["ReconcileSummary", "Tracker", "TrackingError", "serve_ui"]
+__all__ = ["ReconcileSummary", "Tracker", "TrackingError", "remove_runs", "serve_ui"]
