@@ -24,6 +24,7 @@ from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.opening import open_bench
 from adapter_sweep.records import TrialState
 from adapter_sweep.study.ledger import Ledger, storage_url
+from adapter_sweep.study.stopping import Stopped
 
 __all__ = ["run_group", "run_single", "run_sweep"]
 
@@ -105,12 +106,14 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
                 anchors=None if single or ledger.view().anchors else lambda: ledger.set_facts(anchors=bench.anchors()),
             )
             ran = run_work(work, display, publisher, console)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        how = "Stopped" if isinstance(interrupt, Stopped) else "Interrupted"
         kept = "It is kept" if single else "The study is kept; the same command continues it"
-        console.print(f"\nInterrupted. {kept}. What there is so far: adapter-sweep report {name}{_where(results_dir)}")
+        console.print(f"\n{how}. {kept}. What there is so far: adapter-sweep report {name}{_where(results_dir)}")
         publisher.interrupted()
         raise
     _close(console, ledger, publisher, results_dir, url, single=ran[0] if single else None)
+    ledger.leave()  # a group goes on with other studies
 
 
 def _as_begun(composed: Composed, name: str, url: str) -> SweepConfig:
