@@ -136,18 +136,20 @@ def test_a_queued_configuration_survives_dying_before_it_is_suggested(tmp_path: 
     trial = ask(ledger, 1)
     params = trial.params
     ledger.tell(trial, TrialState.INTERRUPTED)
-    ledger._study.ask()  # taken from the queue, and its process dies at once: no slot, no parameter
+    ledger._rows.ask()  # taken from the queue, and its process dies at once: no slot, no parameter
     assert ledger.recover() == 1
     assert ask(ledger, 1).params == params
 
 
-def test_dying_between_queueing_and_telling_queues_once(tmp_path: Path) -> None:
+def test_dying_between_telling_and_queueing_queues_once(tmp_path: Path) -> None:
     ledger = start(tmp_path)
     trial = ask(ledger, 1)
-    ledger._queue_again(trial)
-    ledger.tell(trial, TrialState.INTERRUPTED)
-    waiting = [t for t in ledger._study.trials if t.state == optuna.trial.TrialState.WAITING]
-    assert len(waiting) == 1
+    params = trial.params
+    ledger.note(trial, state=TrialState.INTERRUPTED)
+    ledger._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    for _ in range(2):
+        assert ledger.recover() == 0
+        assert ledger.queued() == [params]
 
 
 @pytest.mark.parametrize("cause", [KeyboardInterrupt, RuntimeError])
@@ -176,7 +178,7 @@ def test_a_slot_that_cannot_be_made_interrupts_the_trial(tmp_path: Path, monkeyp
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("adapter_sweep.study.ledger.Slot", full)
+        patch.setattr("adapter_sweep.study.slots.Slot", full)
         with pytest.raises(OSError, match="No space"):
             ledger.ask(1)
     assert states(ledger) == [TrialState.INTERRUPTED]
@@ -193,9 +195,9 @@ def test_a_trial_that_ends_while_it_is_looked_at_is_not_taken_for_abandoned(
     def ends_meanwhile(*_: object, **__: object) -> bool:
         mine.tell(asked[0], TrialState.COMPLETE, metrics=METRICS)
         asked[1].close()
-        return True  # the lock is free
+        return False  # the lock is free
 
-    monkeypatch.setattr("adapter_sweep.study.ledger.is_abandoned", ends_meanwhile)
+    monkeypatch.setattr("adapter_sweep.study.recovery.is_held", ends_meanwhile)
     assert other.recover() == 0
     assert states(other) == [TrialState.COMPLETE]
 
@@ -430,7 +432,7 @@ def test_mlflow_runs_are_kept_beside_finished_trials(tmp_path: Path) -> None:
     finish(ledger, 3)
     for number in (0, 2):
         ledger.set_mlflow_run(number, f"run {number}")
-    ledger._set("mlflow_runs:1", {"100": "run 100"})
+    ledger._rows.set("mlflow_runs:1", {"100": "run 100"})
     assert [t.mlflow_run_id for t in ledger.view().trials] == ["run 0", None, "run 2"]
     assert ledger.view_trial(2).mlflow_run_id == "run 2"
 

@@ -185,6 +185,8 @@ class _Confirming:
             "sampler": "random",
             "seed": 0,
             "points": points,
+            "max_retries": self.composed.config.study.max_retries,
+            "heartbeat_seconds": self.composed.config.study.heartbeat_seconds,
         }
 
     def _entries(self, before: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

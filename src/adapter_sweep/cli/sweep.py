@@ -74,6 +74,8 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
             "space": composed.space,
             "sampler": "random" if single else config.study.sampler,  # a single trial leaves nothing to sample
             "seed": config.study.seed,
+            "max_retries": config.study.max_retries,
+            "heartbeat_seconds": config.study.heartbeat_seconds,
         }
         ledger = Ledger.start(**study)
         recovered = ledger.recover()

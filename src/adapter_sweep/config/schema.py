@@ -115,6 +115,8 @@ class StudyConfig(_Section):
     seed: _Int = Field(ge=0, lt=2**31)
     storage: str | None
     tasks: list[str] | None = Field(None, min_length=1)
+    max_retries: _Int = Field(2, ge=0, le=100)
+    heartbeat_seconds: _Int = Field(30, ge=1, le=3600)
 
     @field_validator("name")
     @classmethod

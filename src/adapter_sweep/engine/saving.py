@@ -1,7 +1,6 @@
 """Trained weights on disk: safetensors, and a small JSON that says what they are and what they stand on."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
+from adapter_sweep.durable import replacing, write_text
 from adapter_sweep.engine.adapters import AdaptedModel
 from adapter_sweep.engine.backbone import Backbone
 from adapter_sweep.engine.methods import METHODS, MethodSpec, spec_of
@@ -26,7 +26,7 @@ def save_adapted(
 ) -> Path:
     """Write all that is trained, the head included; returns the weights' path.
 
-    Guarantees: each file is written aside and renamed, the JSON last, so a folder with the JSON is whole.
+    Guarantees: each file is on the disk before it has its name, the JSON last, so a folder with the JSON is whole.
 
     Args:
         model: what is saved.
@@ -36,9 +36,8 @@ def save_adapted(
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / WEIGHTS_FILE
-    aside = folder / f".{WEIGHTS_FILE}.{os.getpid()}"
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, aside)
-    aside.replace(weights)
+    with replacing(weights) as aside:
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, aside)
     about = {
         "format": _FORMAT,
         "method": next(name for name, kind in METHODS.items() if isinstance(model.spec, kind)),
@@ -49,9 +48,7 @@ def save_adapted(
         "precision": model.backbone.precision,
         "backbone": {"source": model.backbone.source, "fingerprint": model.backbone.fingerprint},
     }
-    aside = folder / f".{CONFIG_FILE}.{os.getpid()}"
-    aside.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    aside.replace(folder / CONFIG_FILE)
+    write_text(folder / CONFIG_FILE, json.dumps(about, indent=2) + "\n")
     return weights
 
 

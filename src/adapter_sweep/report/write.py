@@ -1,12 +1,11 @@
 """Writes a study's report: every file aside first, then renamed, so that none is ever half a file."""
 
-import contextlib
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adapter_sweep.durable import replacing
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.records import StudyView
 
@@ -93,16 +92,13 @@ def prepare_folder(folder: Path) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file aside, then rename it.
+    """Write a file that is whole or not there.
 
     Raises:
         AdapterSweepError: it cannot be written; the message names it.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        aside.write_bytes(content)
-        aside.replace(path)
+        with replacing(path) as aside:
+            aside.write_bytes(content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
         raise AdapterSweepError(f"cannot write {path}: {error.strerror or error}") from error

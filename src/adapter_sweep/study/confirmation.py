@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from adapter_sweep.durable import write_text
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import Confirmation, ConfirmedRun, ParamValue, Prediction, StudyView, TrialState, TrialView
 from adapter_sweep.study.grid import params_key
@@ -29,9 +30,8 @@ def write_anchors(
     ledger: Ledger, labels: Sequence[Prediction], metric: str, predictions: Mapping[str, Sequence[Prediction]]
 ) -> None:
     """Keep what the finalists stand beside on the test split."""
-    aside = ledger.folder / f".{_ANCHORS_FILE}"
-    aside.write_text(json.dumps({"metric": metric, "labels": labels, "anchors": predictions}), encoding="utf-8")
-    aside.replace(ledger.folder / _ANCHORS_FILE)
+    about = {"metric": metric, "labels": labels, "anchors": predictions}
+    write_text(ledger.folder / _ANCHORS_FILE, json.dumps(about))
 
 
 def read_study(name: str, *, url: str, results_dir: Path) -> StudyView:

@@ -128,6 +128,8 @@ def _check_facts(user_attrs: Mapping[str, Any], trials: Sequence[FrozenTrial], o
     named = _named(user_attrs[PREFIX + "objectives"])
     if len(named) != objectives or not set(named.values()) <= {"maximize", "minimize"}:
         raise ValueError("its objectives are not those of its trials")
+    if any(trial.values is not None and len(trial.values) != objectives for trial in trials):
+        raise ValueError("a trial has not as many values as there are objectives")
     for key in ("config", "search_space", "provenance", "anchors"):
         _named(user_attrs.get(PREFIX + key, {}))
     for trial in trials:

@@ -11,13 +11,31 @@ from optuna.trial import TrialState as OptunaState
 from adapter_sweep.config.naming import plain_params
 from adapter_sweep.records import ParamValue, StudyView, TrialState, TrialView
 
-__all__ = ["PREFIX", "differences", "facts_of", "planned_params", "state_of", "study_view", "trial_view"]
+__all__ = [
+    "PREFIX",
+    "death_of",
+    "deaths",
+    "differences",
+    "facts_of",
+    "planned_params",
+    "retry_of",
+    "state_of",
+    "study_view",
+    "told_of",
+    "trial_view",
+]
 
 PREFIX = "adapter_sweep:"  # of our names among the user attributes
 _RUNS = "mlflow_runs:"
 _ABSENT = object()  # unlike any value: a key set to null is not an absent one
 
-_UNTOLD = {OptunaState.COMPLETE: TrialState.COMPLETE, OptunaState.PRUNED: TrialState.PRUNED}
+# Optuna's word is changed in one step, and at most once; ours is written before it. Where they do not fit, another
+# process has ended the trial in between.
+_FITTING = {
+    OptunaState.COMPLETE: (TrialState.COMPLETE,),
+    OptunaState.PRUNED: (TrialState.PRUNED, TrialState.REFUSED),
+    OptunaState.FAIL: (TrialState.FAILED, TrialState.INTERRUPTED),
+}
 
 
 def facts_of(user_attrs: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,10 +47,43 @@ def facts_of(user_attrs: Mapping[str, Any]) -> dict[str, Any]:
 
 def state_of(trial: FrozenTrial) -> TrialState:
     """How a trial that was begun stands."""
-    told = trial.user_attrs.get(PREFIX + "state")
-    if trial.state == OptunaState.RUNNING:  # told, perhaps, but not yet ended
+    if trial.state not in _FITTING:  # told, perhaps, but not yet ended
         return TrialState.RUNNING
-    return _UNTOLD.get(trial.state, TrialState.FAILED) if told is None else TrialState(told)
+    if (death := death_of(trial)) is not None:
+        return TrialState(death["state"])
+    fitting, told = _FITTING[trial.state], told_of(trial)
+    return told if told in fitting else fitting[0]
+
+
+def told_of(trial: FrozenTrial) -> TrialState | None:
+    """What its own process has told, or was about to tell, of a trial."""
+    told = trial.user_attrs.get(PREFIX + "state")
+    return None if told is None else TrialState(told)
+
+
+def death_of(trial: FrozenTrial) -> dict[str, str] | None:
+    """What others say of a trial whose process died: its `state` and the `reason`; None of any other.
+
+    Kept apart from what its own process says, which may live after all and speak at the same moment.
+    """
+    found: dict[str, str] | None = trial.user_attrs.get(PREFIX + "death")
+    return found if trial.state == OptunaState.FAIL else None
+
+
+def retry_of(trial: FrozenTrial) -> int | None:
+    """The number of the trial whose configuration this one was queued again for."""
+    found: int | None = trial.user_attrs.get(PREFIX + "retry_of")
+    return found
+
+
+def deaths(trials: Sequence[FrozenTrial], number: int) -> int:
+    """How often a process died with a trial's configuration: with the trial itself, and with those it is a retry of."""
+    found = 0
+    at: int | None = number
+    while at is not None:
+        found += death_of(trials[at]) is not None
+        at = retry_of(trials[at])
+    return found
 
 
 def planned_params(trial: FrozenTrial) -> dict[str, ParamValue]:
@@ -63,12 +114,13 @@ def trial_view(trial: FrozenTrial, folder: Path, facts: Mapping[str, Any]) -> Tr
     """A trial as the contract has it, without what lies in files."""
     own = facts_of(trial.user_attrs)
     weights = own.get("weights_path")
+    death = death_of(trial)
     return TrialView(
         number=trial.number,
         state=state_of(trial),
         params=planned_params(trial),
-        metrics=own.get("metrics", {}),
-        reason=own.get("reason"),
+        metrics=own.get("metrics", {}) if death is None else {},
+        reason=own.get("reason") if death is None else death["reason"],
         started=_aware(trial.datetime_start),
         ended=_aware(trial.datetime_complete),
         overrides=tuple(own.get("overrides", ())),

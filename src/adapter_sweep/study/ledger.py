@@ -3,30 +3,35 @@
 import functools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 from filelock import FileLock
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from adapter_sweep.config import Dimension, with_params
+from adapter_sweep.config import Dimension
 from adapter_sweep.config.definitions import as_defined_now
-from adapter_sweep.config.naming import METHOD, applying, named_params
+from adapter_sweep.config.naming import METHOD
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import Direction, ParamValue, StudyView, TrialState, TrialView
-from adapter_sweep.study.facts import PREFIX, differences, facts_of, planned_params, state_of, study_view, trial_view
-from adapter_sweep.study.grid import first_left, grid_points_in_order
+from adapter_sweep.study.facts import PREFIX, deaths, differences, retry_of, state_of
+from adapter_sweep.study.grid import grid_points_in_order
+from adapter_sweep.study.heart import Heart
 from adapter_sweep.study.presence import enter, leave, processes_at_work, study_lock
+from adapter_sweep.study.queue import Queue
+from adapter_sweep.study.reading import CURVES_FILE, PREDICTIONS_FILE, trial_folder, view_study, view_trial
+from adapter_sweep.study.recovery import Recovery
+from adapter_sweep.study.rows import Rows
 from adapter_sweep.study.samplers import make_sampler, suggest
-from adapter_sweep.study.slots import Slot, is_abandoned
+from adapter_sweep.study.slots import Hold
 from adapter_sweep.study.stopping import StopSign, ask_to_stop
 from adapter_sweep.study.storage import (
+    HEARTBEAT_SECONDS,
+    all_hosts_lock,
     ledger_errors,
     locks_folder,
     open_storage,
@@ -35,13 +40,21 @@ from adapter_sweep.study.storage import (
     storage_url,
 )
 
-__all__ = ["CURVES_FILE", "DELETING", "PREDICTIONS_FILE", "Ledger", "open_storage", "storage_url"]
+__all__ = ["CURVES_FILE", "DELETING", "PREDICTIONS_FILE", "Ledger", "TrialTakenError", "open_storage", "storage_url"]
 
-CURVES_FILE = "curves.json"
-PREDICTIONS_FILE = "predictions.json"  # of trials scored on the test split
+MAX_RETRIES = 2
 DELETING = "deleting"  # the fact of a study that is being deleted
-_FOLDER = "trials"
 _RUNS_TOGETHER = 100  # so many MLflow run ids share a fact: a fact each would be read with every other, every time
+
+
+class TrialTakenError(Exception):
+    """A trial was ended by another process, which took this one for dead: what this one has of it is dropped."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(
+            f"trial {number} is dropped here: this process was silent for so long that another one took it for dead "
+            "and queued its configuration again"
+        )
 
 
 class Ledger:
@@ -49,8 +62,10 @@ class Ledger:
 
     Use `Ledger.start` to begin or continue a study, `Ledger.read` to look at one.
 
-    Guarantees: any number of processes may use one study at once. Those of one host never start more trials than there
-    are to be; a trial that died with its process is found by the next one that asks.
+    Guarantees: any number of processes may use one study at once, on one host and, where the database is a PostgreSQL
+    server's, on many; together they never start more trials than there are to be. A trial that died with its process
+    is found by the next one that asks, and its configuration is queued again, at most `max_retries` times. A trial that
+    has ended stays as it ended: a process that was taken for dead and lives cannot change it.
     """
 
     def __init__(
@@ -62,17 +77,27 @@ class Ledger:
         sampler: str = "random",
         seed: int = 0,
         points: Sequence[Mapping[str, ParamValue]] | None = None,
+        max_retries: int = MAX_RETRIES,
+        heartbeat_seconds: int = HEARTBEAT_SECONDS,
     ) -> None:
         self._study = study
+        self._rows = Rows(study)
         self._space = dict(space or {})
         self._sampler = sampler
         self._seed = seed
         if points is None and sampler == "grid":
             points = grid_points_in_order(self._space, seed)
-        self._points = points
+        self._queue = Queue(self._rows, self._space, points)
         self._latencies: dict[str, dict[str, float]] = {}
-        self._only_this_host = sqlite_file(url) is not None
         self._locks = locks_folder(url, results_dir) / study.study_name
+        self._heart = Heart(self._rows.beat, heartbeat_seconds)
+        self._recovery = Recovery(
+            self._rows,
+            self._slot,
+            only_this_host=sqlite_file(url) is not None,
+            seconds=heartbeat_seconds,
+            max_retries=max_retries,
+        )
         self.folder = results_dir / study.study_name
         self.stop_sign: StopSign | None = None  # of a study that is worked on
 
@@ -90,6 +115,8 @@ class Ledger:
         seed: int,
         points: Sequence[Mapping[str, ParamValue]] | None = None,
         stops_before: int | None = None,
+        max_retries: int = MAX_RETRIES,
+        heartbeat_seconds: int = HEARTBEAT_SECONDS,
     ) -> "Ledger":
         """Create the study, or open it where it exists, and mark this process as one that works on it.
 
@@ -98,18 +125,20 @@ class Ledger:
                 the space.
             stops_before: how often the study had been asked to stop when the work was begun that this process is a
                 part of; None where it begins it.
+            max_retries: how often a configuration is queued again after a process died with it; then it has failed.
+            heartbeat_seconds: between two heartbeats of a trial. Those who share a study have the same.
 
         Raises:
             UserInputError: a study of that name exists with another definition (says what differs), or is not ours.
             AdapterSweepError: the database cannot be used.
         """
-        storage = open_storage(url, results_dir)
+        storage = open_storage(url, results_dir, heartbeat_seconds)
         wanted = json.loads(json.dumps(dict(definition)))  # as the ledger gives it back
         with ledger_errors(f"study {name!r} cannot be opened"):
             study = optuna.create_study(
                 study_name=name, storage=storage, directions=list(objectives.values()), load_if_exists=True
             )
-            ledger = cls(study, url, results_dir, space, sampler, seed, points)
+            ledger = cls(study, url, results_dir, space, sampler, seed, points, max_retries, heartbeat_seconds)
             with ledger._locked():
                 known = study.user_attrs.get(PREFIX + "definition")
                 if known is None:
@@ -155,7 +184,7 @@ class Ledger:
     @property
     def name(self) -> str:
         """The study's name."""
-        return str(self._study.study_name)
+        return self._rows.name
 
     @property
     def optuna_study(self) -> optuna.Study:
@@ -164,36 +193,49 @@ class Ledger:
 
     def trial_folder(self, number: int) -> Path:
         """Where a trial keeps its files."""
-        return self.folder / _FOLDER / f"{number:05d}"
+        return trial_folder(self.folder, number)
 
     # -- the trials' way through the ledger
 
-    def ask(self, n_trials: int | None) -> tuple[optuna.Trial, Slot] | None:
-        """The next trial, its parameters suggested, and the slot that marks it as worked on; None where all have begun.
-
-        `n_trials` is None where one more is wanted, whatever there is.
+    def ask(self, n_trials: int | None, *, in_company: bool = False) -> tuple[optuna.Trial, Hold] | None:
+        """The next trial, its parameters suggested, and what marks it as worked on; None where all have begun.
 
         Asking and counting happen under one lock, so several processes never start more trials than there are to be.
         Trials whose process died are queued again first, and do not count. Should suggesting fail or be interrupted,
         the trial is marked as interrupted.
+
+        Args:
+            n_trials: how many there are to be; None where one more is wanted, whatever there is.
+            in_company: whether it is to be trained with others. Then it is None as well where the next one goes alone;
+                see `goes_alone`.
         """
         with self._locked():
             self._recover()
-            trials = self._trials()
-            waiting = [t for t in trials if t.state == OptunaState.WAITING]
-            counted = sum(1 for t in trials if t.state != OptunaState.WAITING and state_of(t).counts)
-            if n_trials is not None and counted >= n_trials:
+            trials = self._rows.trials()
+            begun = sum(1 for t in trials if t.state != OptunaState.WAITING and state_of(t).counts)
+            if n_trials is not None and begun >= n_trials:
                 return None
-            if self._points is not None and not waiting and not self._enqueue_next_point(trials):
+            if (in_company and self._queue.next_goes_alone(trials)) or not self._queue.prepare(trials):
                 return None
-            trial = self._study.ask()
+            trial = self._rows.ask()
             with self._interrupted_on_error(trial):
-                slot = Slot(self._slot(trial.number))
-        with self._interrupted_on_error(trial, slot):
+                hold = Hold(self._slot(trial.number), self._heart, trial._trial_id)
+        with self._locked_on_error(trial, hold):
             choosing = METHOD in self._space
             self._study.sampler = make_sampler(self._sampler, self._seed, trial.number, choosing=choosing)
             suggest(trial, self._space)
-        return trial, slot
+        return trial, hold
+
+    def retry_of(self, trial: optuna.Trial) -> int | None:
+        """The number of the trial whose configuration this one was queued again for; None of any other."""
+        return retry_of(self._rows.trials()[trial.number])
+
+    def goes_alone(self, trial: optuna.Trial) -> bool:
+        """Whether a process died with this trial's configuration before.
+
+        It may be what killed it, or have been in bad company: what happens to it alone tells, and costs no other.
+        """
+        return deaths(self._rows.trials(), trial.number) > 0
 
     def tell(
         self,
@@ -212,67 +254,92 @@ class Ledger:
         Returns:
             The trial's state in the ledger.
         """
-        metrics = dict(metrics or {})
+        if state is not TrialState.INTERRUPTED:
+            return self._end(trial, state, dict(metrics or {}), reason, constraints or {})
+        with self._locked():
+            return self._end(trial, state, dict(metrics or {}), reason, constraints or {})
+
+    def _end(
+        self,
+        trial: optuna.Trial,
+        state: TrialState,
+        metrics: dict[str, float],
+        reason: str | None,
+        constraints: Mapping[str, float],
+    ) -> TrialState:
         objectives = self._objectives
         missing = [name for name in objectives if not math.isfinite(metrics.get(name, math.nan))]
         if state is TrialState.COMPLETE and missing:
             state, reason = TrialState.FAILED, f"not measured: {', '.join(missing)}"
+        # Optuna's samplers learn a constraint from pruned trials, and nothing from failed ones.
+        pruned = state in (TrialState.REFUSED, TrialState.PRUNED)
         try:
-            self._attr(trial, "state", state)
-        except UpdateFinishedTrialError:
-            return state_of(self._trials()[trial.number])
-        self._attr(trial, "metrics", metrics)
-        if reason is not None:
-            self._attr(trial, "reason", reason)
-        for name, over in (constraints or {}).items():
-            trial.set_constraint(name, over)
+            self._rows.note(trial, "state", state)
+            self._rows.note(trial, "metrics", metrics)
+            if reason is not None:
+                self._rows.note(trial, "reason", reason)
+            for name, over in constraints.items():
+                trial.set_constraint(name, over)
+            if state is TrialState.COMPLETE:
+                self._study.tell(trial, [metrics[name] for name in objectives], skip_if_finished=True)
+            else:
+                ended = OptunaState.PRUNED if pruned else OptunaState.FAIL
+                self._study.tell(trial, state=ended, skip_if_finished=True)
+        except UpdateFinishedTrialError:  # by whoever found this process dead, though it lives
+            pass
         if state is TrialState.INTERRUPTED:
-            self._queue_again(trial)  # before it is told, so that it is not lost should this process die in between
-        if state is TrialState.COMPLETE:
-            self._study.tell(trial, [metrics[name] for name in objectives])
-        else:
-            # Optuna's samplers learn a constraint from pruned trials, and nothing from failed ones.
-            pruned = state in (TrialState.REFUSED, TrialState.PRUNED)
-            self._study.tell(trial, state=OptunaState.PRUNED if pruned else OptunaState.FAIL)
-        return state
+            self._queue.restore()
+        return state_of(self._rows.trials()[trial.number])
 
     def note(self, trial: optuna.Trial, **facts: object) -> None:
-        """Write facts of a running trial: `params`, `overrides`, `provenance`, `config`, `weights_path`."""
-        for name, value in facts.items():
-            self._attr(trial, name, value)
+        """Write facts of a running trial: `params`, `overrides`, `provenance`, `config`, `weights_path`.
+
+        Raises:
+            TrialTakenError: it was ended by another process, which took this one for dead.
+        """
+        try:
+            for name, value in facts.items():
+                self._rows.note(trial, name, value)
+        except UpdateFinishedTrialError:
+            raise TrialTakenError(trial.number) from None
 
     def recover(self) -> int:
-        """Mark the running trials whose process died as interrupted, and queue their configurations again.
+        """Mark the running trials whose process died, and queue their configurations again.
+
+        Those whose configuration was retried `max_retries` times have failed; the others are interrupted.
 
         Returns:
-            How many there were. Trials of other hosts are left alone.
+            How many there were. A trial of another host is found at a later call than the first that could have.
         """
         with self._locked():
             return self._recover()
 
     def at_work(self) -> list[str]:
         """Who else works on the study, in words: processes of this host, and trials that run, here or elsewhere."""
-        running = [trial.number for trial in self._trials() if trial.state == OptunaState.RUNNING]
-        return [*processes_at_work(self._locks), *(f"trial {n}" for n in running if not self._is_abandoned(n))]
+        return [*processes_at_work(self._locks), *(f"trial {number}" for number in self._recovery.living())]
 
     def leave(self) -> None:
         """This process is done with the study."""
         leave(self._locks)
 
+    def running(self) -> list[int]:
+        """The numbers of the trials that have begun and not ended, whoever works on them."""
+        return [trial.number for trial in self._rows.trials() if trial.state == OptunaState.RUNNING]
+
     def queued(self) -> list[dict[str, ParamValue]]:
         """The parameters of the trials that are asked for next: those of interrupted ones."""
-        return [planned_params(trial) for trial in self._trials() if trial.state == OptunaState.WAITING]
+        return self._queue.waiting()
 
     def queue(self, params: Mapping[str, ParamValue]) -> None:
         """Have a trial of these parameters asked for next, whatever there is."""
-        self._enqueue(params)
+        self._queue.add(params)
 
     # -- facts beside the trials
 
     def latency(self, key: str) -> dict[str, float] | None:
         """The latency of an architecture, where it was measured before."""
         if key not in self._latencies:  # one that is kept never changes
-            found: dict[str, float] | None = self.fact(f"latency:{key}")
+            found: dict[str, float] | None = self._rows.fact(f"latency:{key}")
             if found is None:
                 return None
             self._latencies[key] = found
@@ -284,7 +351,7 @@ class Ledger:
             kept = self.latency(key)
             if kept is None:
                 kept = dict(metrics)
-                self._set(f"latency:{key}", kept)
+                self._rows.set(f"latency:{key}", kept)
         return kept
 
     def ask_to_stop(self) -> None:
@@ -292,10 +359,14 @@ class Ledger:
         with self._locked():
             ask_to_stop(self._study)
 
+    def fact(self, name: str) -> Any:
+        """A fact of the study (see `set_facts`); None where it has none of that name."""
+        return self._rows.fact(name)
+
     def set_facts(self, **facts: object) -> None:
         """Write facts of the study: `config`, `search_space`, `n_trials`, `provenance`, `anchors`, `mlflow_run_id`."""
         for name, value in facts.items():
-            self._set(name, value)
+            self._rows.set(name, value)
 
     def set_mlflow_run(self, number: int, run_id: str) -> None:
         """Write which MLflow run shows a trial. Optuna keeps a finished trial as it is, so the study holds it.
@@ -304,13 +375,13 @@ class Ledger:
         """
         with self._locked():
             name = f"mlflow_runs:{number // _RUNS_TOGETHER}"
-            self._set(name, {**(self.fact(name) or {}), str(number): run_id})
+            self._rows.set(name, {**(self._rows.fact(name) or {}), str(number): run_id})
 
     # -- what others read
 
     def view(self) -> StudyView:
         """The study as it stands, without the trials' curves and configurations."""
-        return study_view(self.name, self.folder, facts_of(self._attrs()), self._trials())
+        return view_study(self._rows, self.folder)
 
     def view_trial(self, number: int) -> TrialView:
         """One trial with all there is of it: its curves, and its configuration.
@@ -318,30 +389,14 @@ class Ledger:
         Raises:
             IndexError: there is no such trial.
         """
-        facts = facts_of(self._attrs())
-        frozen = self._trials()[number]
-        view = trial_view(frozen, self.folder, facts)
-        own = frozen.user_attrs.get(PREFIX + "config")  # where nothing is searched
-        config = facts.get("config", {})
-        config = with_params(config, view.params) if config and own is None else {**config, **(own or {})}
-        return replace(view, curves=self._curves(view), config=config)
-
-    def _curves(self, trial: TrialView) -> dict[str, list[tuple[int, float]]]:
-        # Only a complete trial wrote them: a file beside another is of a study that is no more.
-        path = self.trial_folder(trial.number) / CURVES_FILE
-        if trial.state is not TrialState.COMPLETE or not path.is_file():
-            return {}
-        return {
-            name: [(int(step), float(value)) for step, value in points]
-            for name, points in json.loads(path.read_text(encoding="utf-8")).items()
-        }
+        return view_trial(self._rows, self.folder, number)
 
     # -- inside
 
     def _adopt(self, definition: Mapping[str, Any], objectives: Mapping[str, Direction]) -> None:
         """Make a study ours that has no definition yet: one just created, or left so by a process that died."""
         directions = [direction.name.lower() for direction in self._study.directions]
-        if self._trials() or directions != list(objectives.values()):
+        if self._rows.trials() or directions != list(objectives.values()):
             raise UserInputError(
                 f"study {self.name!r} exists and was not made by adapter-sweep; "
                 "give this one a name of its own with study.name=NAME"
@@ -350,7 +405,7 @@ class Ledger:
         self.set_facts(objectives=dict(objectives), definition=dict(definition))
 
     def _refuse_changes(self, known: Mapping[str, Any], definition: Mapping[str, Any]) -> None:
-        if self.fact(DELETING):
+        if self._rows.fact(DELETING):
             raise UserInputError(
                 f"study {self.name!r} is half deleted; finish it first: adapter-sweep delete {self.name}"
             )
@@ -363,81 +418,38 @@ class Ledger:
             )
 
     def _recover(self) -> int:
-        found = 0
-        for frozen in self._trials():
-            if frozen.state == OptunaState.RUNNING and self._is_abandoned(frozen.number):
-                # Its process may have ended it after the trials were read: then it stays as it was told.
-                trial = optuna.Trial(self._study, frozen._trial_id)
-                told = self.tell(trial, TrialState.INTERRUPTED, reason="its process ended without a word")
-                found += told is TrialState.INTERRUPTED
-                self._slot(frozen.number).unlink(missing_ok=True)
+        found = self._recovery.mark_dead()
+        self._queue.restore()
         return found
 
-    def _queue_again(self, trial: optuna.Trial) -> None:
-        trials = self._trials()
-        params = planned_params(trials[trial.number])
-        queued = any(t.user_attrs.get(PREFIX + "retry_of") == trial.number for t in trials)
-        if params and params.keys() == applying(self._space, params.get(METHOD)).keys() and not queued:
-            self._enqueue(params, retry_of=trial.number)
-
-    def _enqueue_next_point(self, trials: Iterable[FrozenTrial]) -> bool:
-        assert self._points is not None
-        point = first_left(self._points, (planned_params(trial) for trial in trials))
-        if point is not None:
-            self._enqueue(point)
-        return point is not None
-
-    def _enqueue(self, params: Mapping[str, ParamValue], **facts: object) -> None:
-        # What a queued trial is to have is told with it, or it would be lost should it die before it has it.
-        attrs = {PREFIX + name: value for name, value in {"params": dict(params), **facts}.items()}
-        self._study.enqueue_trial(named_params(self._space, params), user_attrs=attrs)
+    @contextmanager
+    def _interrupted_on_error(self, trial: optuna.Trial) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self._end(trial, TrialState.INTERRUPTED, {}, f"not begun: {type(error).__name__}", {})
+            raise
 
     @contextmanager
-    def _interrupted_on_error(self, trial: optuna.Trial, slot: Slot | None = None) -> Iterator[None]:
+    def _locked_on_error(self, trial: optuna.Trial, hold: Hold) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
             self.tell(trial, TrialState.INTERRUPTED, reason=f"not begun: {type(error).__name__}")
-            if slot is not None:
-                slot.close()
+            hold.close()
             raise
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One at a time, among this host's processes."""
+        """One at a time, among this host's processes, and among those of all hosts that share a PostgreSQL server."""
         self._locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(study_lock(self._locks)):
+        with FileLock(study_lock(self._locks)), all_hosts_lock(self._rows.database, self.name):
             yield
 
     def _slot(self, number: int) -> Path:
         return self._locks / f"{number}.lock"
 
-    def _is_abandoned(self, number: int) -> bool:
-        return is_abandoned(self._slot(number), only_this_host=self._only_this_host)
-
-    def _trials(self) -> list[FrozenTrial]:
-        """By number, which is each one's position; not to be changed."""
-        with ledger_errors(f"study {self.name!r} cannot be read"):
-            return self._study.get_trials(deepcopy=False)
-
     @functools.cached_property
     def _objectives(self) -> dict[str, Direction]:
-        objectives: dict[str, Direction] = self.fact("objectives")
+        objectives: dict[str, Direction] = self._rows.fact("objectives")
         return objectives
-
-    def fact(self, name: str) -> Any:
-        """A fact of the study (see `set_facts`); None where there is none of that name."""
-        return self._attrs().get(PREFIX + name)
-
-    def _attrs(self) -> dict[str, Any]:
-        """The study's attributes as the database has them; Optuna's own property copies every one of them again."""
-        with ledger_errors(f"study {self.name!r} cannot be read"):
-            attrs: dict[str, Any] = self._study._storage.get_study_user_attrs(self._study._study_id)
-        return attrs
-
-    def _set(self, name: str, value: object) -> None:
-        self._study.set_user_attr(PREFIX + name, value)
-
-    @staticmethod
-    def _attr(trial: optuna.Trial, name: str, value: object) -> None:
-        trial.set_user_attr(PREFIX + name, value)

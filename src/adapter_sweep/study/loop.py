@@ -18,9 +18,11 @@ from adapter_sweep.cohort_size import cohort_size
 from adapter_sweep.config import validate, with_params
 from adapter_sweep.config.naming import overrides_of, plain_params
 from adapter_sweep.config.quoting import literal
+from adapter_sweep.durable import write_text
 from adapter_sweep.engine.training import Progress
-from adapter_sweep.errors import AdapterSweepError
+from adapter_sweep.errors import AdapterSweepError, DiskError, LedgerError
 from adapter_sweep.records import ParamValue, TrialState, TrialView
+from adapter_sweep.study.disk import disk_trouble
 from adapter_sweep.study.ledger import CURVES_FILE, PREDICTIONS_FILE, Ledger
 from adapter_sweep.study.stopping import StopSign
 from adapter_sweep.study.storage import ledger_errors
@@ -139,7 +141,7 @@ class _Loop:
                             cohorts.setdefault(ready.trial.pass_key, []).append((run, ready))
                 for cohort in cohorts.values():
                     self._train(cohort)
-            except KeyboardInterrupt as interrupt:
+            except (KeyboardInterrupt, DiskError) as interrupt:
                 reason = str(interrupt) or "interrupted by the user"
                 for run in running:
                     if not run.ended:
@@ -188,9 +190,9 @@ class _Loop:
 
     def _end(self, run: _Running, outcome: Outcome) -> None:
         """Keep what a trial left, and tell the ledger."""
-        _keep(run.folder / CURVES_FILE, outcome.curves)
+        write_text(run.folder / CURVES_FILE, json.dumps(outcome.curves))
         if self._bench.scored == "test":
-            _keep(run.folder / PREDICTIONS_FILE, outcome.predictions)
+            write_text(run.folder / PREDICTIONS_FILE, json.dumps(outcome.predictions))
         if outcome.weights is not None:
             self._ledger.note(run.trial, weights_path=str(outcome.weights.relative_to(self._ledger.folder)))
         self._tell(run, outcome.state, metrics=outcome.metrics, reason=outcome.reason, constraints=outcome.constraints)
@@ -200,14 +202,19 @@ class _Loop:
         """What is raised inside is the trial's end."""
         try:
             yield
-        except StorageInternalError:
+        except (StorageInternalError, LedgerError):
             raise
         except AdapterSweepError as error:
             self._tell(run, TrialState.FAILED, reason=str(error))
         except Exception as error:  # torch, the file system, memory: with the whole story beside it
+            if (trouble := disk_trouble(error)) is not None:  # every further trial would meet it
+                raise DiskError(
+                    f"{run.folder}: cannot be written: {trouble}. No trial that has ended is lost; once it can be "
+                    "written, the same command continues the study"
+                ) from error
             with suppress(OSError):  # the disk may be what failed
                 story = "".join(traceback.format_exception(error))
-                (run.folder / ERROR_FILE).write_text(story, encoding="utf-8")
+                write_text(run.folder / ERROR_FILE, story)
             self._tell(run, TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
 
     def _tell(self, run: _Running, state: TrialState, **outcome: Any) -> None:
@@ -216,13 +223,6 @@ class _Loop:
         self._watch.end(self._ledger.view_trial(run.trial.number))
         run.told = True
         self._watch.told(run.trial.number)
-
-
-def _keep(path: Path, value: object) -> None:
-    """Write JSON aside first: no half file is ever read as a whole one."""
-    aside = path.with_name(f".{path.name}")
-    aside.write_text(json.dumps(value), encoding="utf-8")
-    aside.replace(path)
 
 
 class _Careful:

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from adapter_sweep.errors import AdapterSweepError
-from adapter_sweep.study.slots import Slot, is_abandoned
+from adapter_sweep.study.slots import Slot, is_held
 
 __all__ = ["enter", "exclusively", "leave", "processes_at_work", "study_lock"]
 
@@ -43,7 +43,7 @@ def processes_at_work(locks: Path) -> list[str]:
     return [
         f"process {file.stem.partition('-')[0]} on {socket.gethostname()}"
         for file in files
-        if (mine is None or not mine.is_at(file)) and not is_abandoned(file, only_this_host=True)
+        if (mine is None or not mine.is_at(file)) and is_held(file)
     ]
 
 

@@ -4,11 +4,13 @@ import fcntl
 import os
 from pathlib import Path
 
-__all__ = ["Slot", "is_abandoned"]
+from adapter_sweep.study.heart import Heart
+
+__all__ = ["Hold", "Slot", "is_held"]
 
 
 class Slot:
-    """Marks a trial as worked on until it is closed or its process ends.
+    """Marks a trial as worked on, for the processes of this host, until it is closed or its process ends.
 
     Raises:
         OSError: the file cannot be made or locked; nothing is left open.
@@ -34,21 +36,39 @@ class Slot:
         os.close(self._descriptor)
 
 
-def is_abandoned(path: Path, *, only_this_host: bool) -> bool:
-    """Whether nobody works any more on a trial that was begun and has not ended.
+class Hold:
+    """A trial in hand: marked so for this host by its slot, for other hosts by its heartbeat, until it is closed.
 
-    Args:
-        path: the file of the trial's slot.
-        only_this_host: whether all workers are on this host; else a trial without a file here may be another's.
+    Raises:
+        OSError: the slot cannot be had; nothing is left open.
     """
+
+    def __init__(self, path: Path, heart: Heart, trial_id: int) -> None:
+        self._slot = Slot(path)
+        self._heart = heart
+        self._trial_id = trial_id
+        try:
+            heart.add(trial_id)
+        except BaseException:
+            self._slot.close()
+            raise
+
+    def close(self) -> None:
+        """Nobody works on the trial any more, and how it ended is in the ledger."""
+        self._heart.remove(self._trial_id)
+        self._slot.close()
+
+
+def is_held(path: Path) -> bool | None:
+    """Whether a process of this host works on a trial, by its slot's file; None where there is none."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
-        return only_this_host
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
+        return True
     finally:
         os.close(descriptor)
-    return True
+    return False

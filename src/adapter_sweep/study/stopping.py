@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapter_sweep.study.facts import PREFIX
+from adapter_sweep.study.rows import Rows
 
 __all__ = ["STOP", "StopSign", "Stopped", "ask_to_stop"]
 
@@ -74,8 +75,6 @@ def ask_to_stop(study: optuna.Study) -> None:
 
 def _fact(study: optuna.Study) -> dict[str, Any]:
     # One row: of a large study, reading every fact between two steps would cost more than the step.
-    storage: Any = study._storage
-    storage = getattr(storage, "_backend", storage)  # Optuna wraps a database in a cache
-    with storage.engine.connect() as connection:
+    with Rows(study).database.engine.connect() as connection:
         found = connection.execute(_QUERY, {"study": study._study_id, "key": PREFIX + STOP}).scalar()
     return {} if found is None else dict(json.loads(found))

@@ -1,20 +1,27 @@
 """The ledger's database: opening it, and where the processes that share it find each other's locks."""
 
 import contextlib
+import hashlib
 import socket
 import sqlite3
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
 from filelock import FileLock
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy import event, text
+from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from adapter_sweep.errors import AdapterSweepError, UserInputError
+from adapter_sweep.errors import AdapterSweepError, LedgerError, UserInputError
 
 __all__ = [
+    "GRACE",
+    "HEARTBEAT_SECONDS",
+    "all_hosts_lock",
     "holds_studies",
     "ledger_errors",
     "locks_folder",
@@ -23,6 +30,12 @@ __all__ = [
     "storage_to_read",
     "storage_url",
 ]
+
+HEARTBEAT_SECONDS = 30
+GRACE = 4
+"""Heartbeats that may fail to come before a trial of another host is looked at as dead."""
+
+_LOCKED_SECONDS = 60  # that a process may hold the lock of all hosts, should it be stopped there
 
 
 def storage_url(storage: str | None, results_dir: Path) -> str:
@@ -75,12 +88,15 @@ def storage_to_read(url: str, results_dir: Path) -> optuna.storages.RDBStorage:
     return open_storage(url, results_dir, only_to_read=True)
 
 
-def open_storage(url: str, results_dir: Path, *, only_to_read: bool = False) -> optuna.storages.RDBStorage:
+def open_storage(
+    url: str, results_dir: Path, heartbeat_seconds: int = HEARTBEAT_SECONDS, *, only_to_read: bool = False
+) -> optuna.storages.RDBStorage:
     """Open the ledger's database, creating and migrating it once, however many processes of this host start together.
 
     Args:
         url: the database.
         results_dir: the results folder, made where it is missing.
+        heartbeat_seconds: between two heartbeats of a trial.
         only_to_read: whether the database is there and is to be read; then no folder that cannot be written is in the
             way.
 
@@ -104,7 +120,16 @@ def open_storage(url: str, results_dir: Path, *, only_to_read: bool = False) -> 
             _opening_lock(locks_folder(url, results_dir), only_to_read),
             ledger_errors(f"study.storage={shown}: the ledger cannot be opened"),
         ):
-            return optuna.storages.RDBStorage(url, engine_kwargs=options)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of heartbeats
+                storage = optuna.storages.RDBStorage(
+                    url,
+                    engine_kwargs=options,
+                    heartbeat_interval=heartbeat_seconds,
+                    grace_period=GRACE * heartbeat_seconds,
+                )
+            _keep_in_utc(storage)
+            return storage
     except (ImportError, NoSuchModuleError) as error:
         raise UserInputError(f"study.storage={shown}: its driver is not installed: {error}") from None
     except RuntimeError as error:  # a database of another version of Optuna
@@ -128,14 +153,55 @@ def _opening_lock(locks: Path, only_to_read: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def all_hosts_lock(storage: optuna.storages.RDBStorage, study: str) -> Iterator[None]:
+    """One at a time among all hosts, where the database is a PostgreSQL server's; elsewhere nothing.
+
+    The server frees it with its holder's connection, and where the holder is stopped for long inside.
+    """
+    if storage.engine.dialect.name != "postgresql":
+        yield
+        return
+    key = int.from_bytes(hashlib.blake2b(study.encode(), digest_size=8).digest(), signed=True)
+    with contextlib.ExitStack() as stack:
+        connection = storage.engine.connect()
+        stack.callback(_close_quietly, connection)
+        connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_LOCKED_SECONDS}s'"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+        yield
+
+
+def _close_quietly(connection: Connection) -> None:
+    # The server may have closed it already, and with it freed the lock.
+    with contextlib.suppress(SQLAlchemyError):
+        connection.rollback()
+    with contextlib.suppress(SQLAlchemyError):
+        connection.close()
+
+
+def _keep_in_utc(storage: optuna.storages.RDBStorage) -> None:
+    """Heartbeats are kept without their zone: a server's local time, or each host's own, would jump by hours."""
+    if storage.engine.dialect.name != "postgresql":
+        return
+
+    def in_utc(connection: DBAPIConnection, _record: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute("SET TIME ZONE 'UTC'")
+        cursor.close()
+        connection.commit()
+
+    event.listen(storage.engine, "connect", in_utc)
+    storage.engine.dispose()  # the connections that were made before
+
+
+@contextlib.contextmanager
 def ledger_errors(doing: str) -> Iterator[None]:
-    """Turn what a database raises into an AdapterSweepError of one line, which begins with `doing`."""
+    """Turn what a database raises into a LedgerError of one line, which begins with `doing`."""
     try:
         yield
     except NoSuchModuleError:
         raise
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise AdapterSweepError(f"{doing}: {_cause(error)}") from None
+        raise LedgerError(f"{doing}: {_cause(error)}") from None
 
 
 @contextlib.contextmanager
