@@ -1,12 +1,14 @@
 """Studies as a whole, as a user handles them: listed, shown, deleted, packed and unpacked."""
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,13 +98,17 @@ def test_show_tells_what_a_study_is_and_what_failed(cli: Cli, tmp_path: Path) ->
     assert cli("show", "nosuch").stderr == "error: there is no study 'nosuch'; there are: movies\n"
 
 
-def test_delete_removes_all_of_one_study_and_nothing_else(cli: Cli, tmp_path: Path) -> None:
+def test_delete_removes_all_of_one_study_and_nothing_else(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     results = tmp_path / "results"
     for name in ("movies", "movies2"):
         fill(results, name)
         confirmed(results, name)
-    asked = cli("delete", "movies")  # with nobody to ask
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+    asked = cli("delete", "movies")
     assert asked.returncode == 130
+    assert "Delete study movies for ever, with 4 trials and 1 of its finalists, its runs in MLflow" in asked.stdout
     assert (results / "movies").exists()
     done = cli("delete", "movies", "--yes", "tracking=none")
     assert (done.returncode, done.stderr) == (0, "")
@@ -121,7 +127,7 @@ def test_delete_removes_all_of_one_study_and_nothing_else(cli: Cli, tmp_path: Pa
 def test_delete_takes_the_runs_and_artifacts_of_that_study_alone(cli: Cli, tmp_path: Path) -> None:
     results = tmp_path / "results"
     for name in ("movies", "movies2"):
-        fill(results, name)
+        fill(results, name).set_facts(config={"task": {"name": "movies"}, "method": {}, "train": {}})
         cli("archive", name)
         assert cli("delete", name, "--yes", "tracking=none").returncode == 0
         restored = cli("restore", f"{name}.zip")
@@ -165,12 +171,12 @@ def test_a_delete_that_was_cut_short_is_finished_by_another(
     assert len(fill(results, "movies").view().trials) == 4
 
 
-def test_stop_makes_all_leave_and_run_continues(cli: Cli, tiny_settings: list[str], tmp_path: Path) -> None:
-    settings = [*tiny_settings, "method.width=choice(2,4,8)", "study.sampler=random", "tracking=none"]
-    settings += ["study.n_trials=2", "train.epochs=400"]
+@contextmanager
+def running(folder: Path, settings: list[str]) -> Iterator["subprocess.Popen[str]"]:
+    """`run`, once a trial is in training."""
     process = subprocess.Popen(
         [*COMMAND, "run", *settings],
-        cwd=tmp_path,
+        cwd=folder,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
         text=True,
         stdout=subprocess.PIPE,
@@ -179,8 +185,18 @@ def test_stop_makes_all_leave_and_run_continues(cli: Cli, tiny_settings: list[st
     try:
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith("trial 0: epoch 1/"):
+            if ": epoch 1/" in line:
                 break
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_stop_makes_all_leave_and_run_continues(cli: Cli, tiny_settings: list[str], tmp_path: Path) -> None:
+    settings = [*tiny_settings, "method.width=choice(2,4,8)", "study.sampler=random", "tracking=none"]
+    settings += ["study.n_trials=2", "train.epochs=1000"]
+    with running(tmp_path, settings) as process:
         listed = json.loads(cli("list", "--json").stdout)
         assert listed[0]["at_work"][0].startswith(f"process {process.pid} on ")
         assert listed[0]["at_work"][1] == "trial 0"
@@ -196,18 +212,17 @@ def test_stop_makes_all_leave_and_run_continues(cli: Cli, tiny_settings: list[st
         assert stopped.returncode == 0, stopped.stderr
         assert time.monotonic() - began < 60
         out, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.wait()
     assert (process.returncode, errors) == (130, "")
     assert "Stopped. The study is kept; the same command continues it." in out
     (trial,) = read(tmp_path / "results", "quickstart").view().trials
     assert (trial.state, trial.reason) == (TrialState.INTERRUPTED, "stopped by adapter-sweep stop")
     assert "it was last asked to stop on" in cli("show", "quickstart").stdout
-    continued = cli("run", *settings[:-1], "train.epochs=400", "study.n_trials=1")
-    assert continued.returncode == 0, continued.stderr
-    states = [trial.state for trial in read(tmp_path / "results", "quickstart").view().trials]
-    assert states == [TrialState.INTERRUPTED, TrialState.COMPLETE]
+    with running(tmp_path, settings) as process:  # which takes the stop back, and can be stopped again
+        assert cli("stop", "quickstart").returncode == 0
+        process.communicate(timeout=60)
+    trials = read(tmp_path / "results", "quickstart").view().trials
+    assert [trial.state for trial in trials] == [TrialState.INTERRUPTED] * 2
+    assert trials[0].params == trials[1].params
 
 
 def test_a_process_that_was_killed_is_not_at_work(cli: Cli, tmp_path: Path) -> None:

@@ -82,8 +82,10 @@ def delete(study: str, config: SweepConfig, *, sure: bool) -> None:
         )
     if not sure:
         lost = f"{len(found.view.trials)} trials"
-        lost += f", {len(found.confirmed.trials)} runs of its finalists" if found.confirmed else ""
-        typer.confirm(f"Delete study {study} for ever, with {lost}, its runs in MLflow and all its files?", abort=True)
+        lost += f" and {len(found.confirmed.trials)} of its finalists" if found.confirmed else ""
+        if not typer.confirm(f"Delete study {study} for ever, with {lost}, its runs in MLflow and all its files?"):
+            console.print("Nothing was deleted")
+            raise KeyboardInterrupt
     runs: list[int] = []
 
     def before(view: StudyView) -> None:

@@ -206,7 +206,8 @@ def _nobody_works(name: str, ledgers: list[Ledger], url: str, results_dir: Path,
     """While open, nobody of this host begins to work on a study or its finalists, on which nobody works."""
     with ExitStack() as held:
         for study in (name, confirming_study(name)):
-            held.enter_context(exclusively(locks_folder(url, results_dir) / study, study))
+            reads = command == "archive"
+            held.enter_context(exclusively(locks_folder(url, results_dir) / study, study, only_to_read=reads))
         working = [who for ledger in ledgers for who in ledger.at_work()]
         if working:
             raise UserInputError(

@@ -1,5 +1,6 @@
 """Which processes of this host work on a study: each holds a locked file as long as it lives, however it ends."""
 
+import errno
 import os
 import secrets
 import socket
@@ -48,19 +49,24 @@ def processes_at_work(locks: Path) -> list[str]:
 
 
 @contextmanager
-def exclusively(locks: Path, name: str) -> Iterator[None]:
+def exclusively(locks: Path, name: str, *, only_to_read: bool = False) -> Iterator[None]:
     """While open, no process of this host begins a trial of a study, nor begins to work on it.
+
+    With `only_to_read` a folder that cannot be written is no hindrance: nobody can begin anything there.
 
     Raises:
         AdapterSweepError: another process holds the study's lock, or the lock cannot be made.
     """
+    lock = FileLock(study_lock(locks), timeout=_PATIENCE_SECONDS)
     try:
         locks.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(study_lock(locks), timeout=_PATIENCE_SECONDS)
         lock.acquire()
     except Timeout:
         raise AdapterSweepError(f"study {name!r} is being worked on by another process; try again") from None
     except OSError as error:
+        if only_to_read and error.errno in (errno.EROFS, errno.EACCES):
+            yield
+            return
         raise AdapterSweepError(f"{locks}: cannot be written: {error.strerror}") from None
     try:
         yield

@@ -62,7 +62,7 @@ class Hold:
 def is_held(path: Path) -> bool | None:
     """Whether a process of this host works on a trial, by its slot's file; None where there is none."""
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = os.open(path, os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY)
     except FileNotFoundError:
         return None
     try:
