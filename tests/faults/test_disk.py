@@ -54,7 +54,7 @@ def test_no_room_for_weights_ends_the_work_and_fails_no_trial(
     done = cli(*wide(tiny_settings, 1))
     assert done.returncode == 0, done.stderr
     results = tmp_path / "results"
-    weights = results / "quickstart" / "trials" / "00000" / WEIGHTS_FILE
+    (weights,) = (results / "quickstart" / "trials" / "00000").rglob(WEIGHTS_FILE)
     assert weights.stat().st_size > 400_000 > (results / "optuna.db").stat().st_size
     full = limited(tmp_path, 400_000, *wide(tiny_settings, 4))
     assert full.returncode == 1
@@ -64,7 +64,7 @@ def test_no_room_for_weights_ends_the_work_and_fails_no_trial(
     )
     states = [trial.state for trial in view(results).trials]
     assert states == [TrialState.COMPLETE, TrialState.INTERRUPTED]
-    assert sorted(path.name for path in (results / "quickstart" / "trials" / "00001").iterdir()) == []
+    assert not list((results / "quickstart" / "trials" / "00001").rglob(WEIGHTS_FILE))
     done = cli(*wide(tiny_settings, 2))
     assert done.returncode == 0, done.stderr
     trials = view(results).trials
