@@ -1,14 +1,16 @@
 """A backbone and a task small enough to sweep in seconds, and the command as a user types it."""
 
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from adapter_sweep.cli import _status
+from postgres import Server, find_binaries, serving
 from tiny_bert import save_tiny_bert, save_toy_csv, tiny_overrides
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -50,3 +52,16 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         return subprocess.CompletedProcess(arguments, status, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server; without the programs the tests are skipped, and in CI fail."""
+    binaries = find_binaries()
+    if binaries is None:
+        missing = "no PostgreSQL server found (initdb, pg_ctl); Debian: apt-get install postgresql"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with serving(binaries, "max_connections=200", "fsync=off") as server:
+        yield server

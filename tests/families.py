@@ -7,7 +7,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from adapter_sweep.engine.backbone import Backbone, Pooling, wrap_backbone
-from adapter_sweep.engine.batches import Encoded
+from adapter_sweep.engine.encoded import Encoded, EncodedTexts
 
 HIDDEN, LAYERS, VOCABULARY = 32, 3, 99
 
@@ -154,7 +154,7 @@ def some_split(rows: int = 40, classes: int = 3, seed: int = 0) -> Encoded:
     ids = tuple(
         tuple(torch.randint(5, VOCABULARY, (2 + row * 7 % 11,), generator=generator).tolist()) for row in range(rows)
     )
-    return Encoded(ids, tuple(row[0] % classes for row in ids), 0)
+    return EncodedTexts(ids, tuple(row[0] % classes for row in ids), 0)
 
 
 def tokens(rows: int = 4, length: int = 7, seed: int = 0) -> dict[str, torch.Tensor]:

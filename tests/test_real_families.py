@@ -10,8 +10,9 @@ from transformers import AutoModel, AutoTokenizer
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, count_params
 from adapter_sweep.engine.assets import Asset, fetch
 from adapter_sweep.engine.backbone import Backbone, wrap_backbone
-from adapter_sweep.engine.batches import collate, encode_texts
+from adapter_sweep.engine.batches import collate
 from adapter_sweep.engine.depth import passes_through_layers
+from adapter_sweep.engine.encoding.texts import encode_texts
 from adapter_sweep.engine.loading import load_backbone, prepare_tokenizer
 
 pytestmark = pytest.mark.slow

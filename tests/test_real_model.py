@@ -11,7 +11,8 @@ from adapter_sweep.cohort import run_trial
 from adapter_sweep.config.compose import compose
 from adapter_sweep.engine.activations import Activations
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
-from adapter_sweep.engine.batches import encode_texts
+from adapter_sweep.engine.encoding.texts import encode_texts
+from adapter_sweep.engine.room import Room
 from adapter_sweep.engine.saving import load_adapted
 from adapter_sweep.engine.train_spec import TrainSpec
 from adapter_sweep.engine.training import train, train_cohort
@@ -78,7 +79,9 @@ def test_a_cohort_above_stored_activations_reaches_the_weights_that_whole_passes
     split = encode_texts(backbone.tokenizer, texts.texts[:48], texts.labels[:48], max_length=32)
     methods = (BottleneckSpec(16, layers="top:2"), BottleneckSpec(5, "post_ffn", layers="top:2", layer_norms="none"))
     specs = (TrainSpec(4, 3e-3, 16, weight_decay=0.01), TrainSpec(3, 1e-3, 16))
-    below = Activations(backbone, limit_bytes=10**8, folder=tmp_path).below(split, 4, batch_size=16, max_tokens=999)
+    below = Activations(backbone, Room(limit_bytes=10**8, folder=tmp_path)).below(
+        split, 4, batch_size=16, max_tokens=999
+    )
     assert below is not None
     together, alone = (
         [AdaptedModel(backbone, method, len(bench.data.label_names), seed=1) for method in methods] for _ in range(2)

@@ -16,7 +16,7 @@ from adapter_sweep.cohort import Ready, run_trial, train_trials
 from adapter_sweep.engine import probe
 from adapter_sweep.engine.activations import Stored
 from adapter_sweep.engine.anchors import anchor_predictions
-from adapter_sweep.engine.batches import Encoded
+from adapter_sweep.engine.encoded import Encoded
 from adapter_sweep.engine.problems import Regression
 from adapter_sweep.engine.saving import CONFIG_FILE, load_adapted
 from adapter_sweep.engine.scoring import score

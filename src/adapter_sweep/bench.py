@@ -14,10 +14,11 @@ from adapter_sweep.engine.activations import Activations, Stored
 from adapter_sweep.engine.adapters import MethodSpec
 from adapter_sweep.engine.anchors import anchor_predictions
 from adapter_sweep.engine.backbone import Backbone
-from adapter_sweep.engine.batches import Encoded
-from adapter_sweep.engine.encoding import encode_split
+from adapter_sweep.engine.encoded import Encoded
+from adapter_sweep.engine.encoding import encode_images, encode_split
 from adapter_sweep.engine.methods import spec_of
 from adapter_sweep.engine.metrics import load_metric
+from adapter_sweep.engine.room import Room
 from adapter_sweep.engine.tasks import Split, TaskData
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.jackknife import is_defined, score_error
@@ -68,16 +69,17 @@ class Bench:
         return self.data.type in ("tokens", "spans")
 
     def encoded(self, split: Split, max_length: int) -> Encoded:
-        """A split as token ids; tokenized once for each maximum length."""
-        return self._encode(split, max_length)
+        """A split as a backbone takes it: made once, of texts for each maximum length."""
+        return self._encode(split, max_length if self.data.modality == "text" else 0)
 
     @functools.cached_property
     def _encode(self) -> Callable[[Split, int], Encoded]:
         tokenizer = self.backbone.tokenizer
-        assert tokenizer is not None
 
         @functools.cache
         def encode(split: Split, max_length: int) -> Encoded:
+            if tokenizer is None:
+                return encode_images(self.backbone, self.data, split, self._room)
             told, causal = self.backbone.takes_token_types, self.backbone.causal
             options: Any = {"token_types": told, "causal": causal, "max_length": max_length}
             encoded = encode_split(tokenizer, self.data, split, **options)
@@ -114,8 +116,12 @@ class Bench:
 
     @functools.cached_property
     def _activations(self) -> Activations:
+        return Activations(self.backbone, self._room)
+
+    @functools.cached_property
+    def _room(self) -> Room:
         limit = int(self.config.train.cache_gb * 1e9)
-        return Activations(self.backbone, limit_bytes=limit, folder=assets.cache_dir() / "activations")
+        return Room(limit_bytes=limit, folder=assets.cache_dir() / "activations")
 
     @property
     def primary(self) -> str:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from adapter_sweep.config import SweepConfig
-from adapter_sweep.config.tasks import BuiltinTask, HubTask, LocalTask, Paths
-from adapter_sweep.engine.tasks import Layout, TaskData, load_builtin, load_hub, load_local
+from adapter_sweep.config.tasks import BuiltinTask, HubTask, ImagesTask, LocalTask, Paths
+from adapter_sweep.engine.tasks import Layout, TaskData, load_builtin, load_hub, load_images, load_local
 from adapter_sweep.errors import UserInputError
 
 __all__ = ["load_task"]
@@ -30,11 +30,16 @@ def load_task(config: SweepConfig) -> TaskData:
     return data
 
 
-def _load(task: BuiltinTask | LocalTask | HubTask) -> TaskData:
+def _load(task: BuiltinTask | LocalTask | ImagesTask | HubTask) -> TaskData:
     common: dict[str, Any] = {"split_seed": task.split_seed, "max_train_examples": task.max_train_examples}
     if isinstance(task, BuiltinTask):
         return load_builtin(task.name, **common)
-    layout = Layout(task.type, task.text_columns, task.label_columns, task.language, task.separator)
+    if isinstance(task, ImagesTask):
+        common |= {"validation_path": task.validation_path, "test_path": task.test_path}
+        return load_images(task.path, name=task.name, **common)
+    layout = Layout(
+        task.type, task.text_columns, task.label_columns, task.language, task.separator, task.modality == "image"
+    )
     if isinstance(task, HubTask):
         return load_hub(
             task.name,

@@ -1,6 +1,14 @@
 """The errors a user can meet; each message names the thing, its value and what is allowed."""
 
-__all__ = ["AdapterSweepError", "DiskError", "GuardError", "LedgerError", "UserInputError"]
+__all__ = [
+    "AdapterSweepError",
+    "DiskError",
+    "FrozenWeightsError",
+    "GuardError",
+    "LedgerError",
+    "SpoiltProcessError",
+    "UserInputError",
+]
 
 
 class AdapterSweepError(Exception):
@@ -34,3 +42,11 @@ class UserInputError(AdapterSweepError):
 
 class GuardError(AdapterSweepError):
     """A guard fired: the trial's result cannot be trusted, so the trial fails with this reason."""
+
+
+class FrozenWeightsError(GuardError):
+    """The frozen backbone is no longer what was loaded: no trial of this process can be trusted from here on."""
+
+
+class SpoiltProcessError(AdapterSweepError):
+    """This process can train nothing any more; another one can. Its trials are in the ledger as lost or failed."""

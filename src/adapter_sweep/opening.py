@@ -20,6 +20,7 @@ from adapter_sweep.engine.attention import choose_attention, typical_batch
 from adapter_sweep.engine.backbone import Backbone, Precision
 from adapter_sweep.engine.encoding import encode_split
 from adapter_sweep.engine.loading import load_backbone
+from adapter_sweep.engine.modality import count_image_tokens
 from adapter_sweep.engine.precision import choose_precision
 from adapter_sweep.engine.tasks import TaskData
 from adapter_sweep.errors import UserInputError
@@ -28,6 +29,7 @@ from adapter_sweep.provenance import physical_cores
 __all__ = ["check_lengths", "check_methods", "open_backbone", "open_bench"]
 
 _SAMPLED = 500  # texts whose lengths stand for all
+_PLURAL = {"text": "texts", "image": "images"}
 
 
 def check_lengths(config: SweepConfig, backbone: Backbone) -> None:
@@ -36,7 +38,7 @@ def check_lengths(config: SweepConfig, backbone: Backbone) -> None:
     Raises:
         UserInputError: training's or latency's texts are.
     """
-    usable = _usable_positions(backbone.model)
+    usable = _usable_positions(backbone.model) if backbone.modality == "text" else None
     virtual = config.method.virtual_tokens
     beside = f", {virtual} of them the method's" if virtual else ""
     lengths = {"train.max_length": config.train.max_length, "latency.tokens": config.latency.tokens}
@@ -102,8 +104,6 @@ def open_bench(config: SweepConfig, *, threads: int | None = None) -> Bench:
     data = load_task(config)
     precision = choose_precision(config.train.precision, device)
     backbone = open_backbone(config, precision.value)
-    if backbone.modality == "image":
-        raise UserInputError(f"backbone: {backbone.source} reads images, and tasks are of texts; choose one of texts")
     backbone.model.to(device)
     check_methods(config, backbone)
     with _quiet_transformers():
@@ -116,6 +116,10 @@ def open_backbone(config: SweepConfig, precision: Precision | None = None) -> Ba
     """The backbone a configuration names, in the precision given, else in the one the configuration comes to.
 
     Its attention kernel is the library's choice unless the configuration names one.
+
+    Raises:
+        UserInputError: it cannot be used as given, or reads something else than the task has.
+        AdapterSweepError: it could not be fetched.
     """
     wanted = config.backbone
     source: str | Path
@@ -129,7 +133,7 @@ def open_backbone(config: SweepConfig, precision: Precision | None = None) -> Ba
     if precision is None:
         precision = choose_precision(config.train.precision, _device(config.train.device)).value
     with _quiet_transformers():
-        return load_backbone(
+        backbone = load_backbone(
             source,
             revision=revision,
             pooling=wanted.pooling,
@@ -137,11 +141,20 @@ def open_backbone(config: SweepConfig, precision: Precision | None = None) -> Ba
             precision=precision,
             label=label,
         )
+    reads, given = _PLURAL[backbone.modality], _PLURAL[config.task.modality]
+    if reads != given:
+        raise UserInputError(
+            f"backbone: {backbone.source} reads {reads}, and task {config.task.name} is of {given}; choose a backbone "
+            f"that reads {given}, or a task of {reads}"
+        )
+    return backbone
 
 
 def _typical_batch(config: SweepConfig, backbone: Backbone, data: TaskData) -> tuple[int, int]:
     """Rows and tokens of a typical training batch, from some hundred texts that lie evenly in the training split."""
-    assert backbone.tokenizer is not None
+    bounds = {"batch_size": config.train.batch_size, "max_tokens": config.train.max_tokens_per_batch}
+    if backbone.tokenizer is None:
+        return typical_batch([count_image_tokens(backbone.model)], **bounds)
     split = data.train
     every = slice(None, None, max(1, len(split) // _SAMPLED))
     some = replace(
@@ -153,8 +166,7 @@ def _typical_batch(config: SweepConfig, backbone: Backbone, data: TaskData) -> t
         languages=split.languages[every] if split.languages is not None else None,
     )
     encoded = encode_split(backbone.tokenizer, data, some, max_length=config.train.max_length)
-    bounds = {"batch_size": config.train.batch_size, "max_tokens": config.train.max_tokens_per_batch}
-    return typical_batch([len(ids) for ids in encoded.ids], **bounds)
+    return typical_batch(encoded.lengths, **bounds)
 
 
 def _device(name: str) -> torch.device:

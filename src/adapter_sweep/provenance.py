@@ -31,6 +31,7 @@ def code_provenance() -> dict[str, str]:
         "adapter-sweep": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "host": platform.node(),
     }
     facts |= _git()
     for package in _PACKAGES:

@@ -22,10 +22,12 @@ from enum import StrEnum
 from typing import Any, Literal
 
 __all__ = [
+    "IMAGE_TYPES",
     "METRICS",
     "TASK_METRICS",
     "Formula",
     "Metric",
+    "Modality",
     "TaskType",
     "answer_f1",
     "exact_match",
@@ -35,6 +37,8 @@ __all__ = [
 ]
 
 TaskType = Literal["classification", "multi_label", "regression", "tokens", "spans"]
+Modality = Literal["text", "image"]
+"""What examples are, and so what a backbone must read."""
 
 
 class Formula(StrEnum):
@@ -82,6 +86,9 @@ METRICS: Mapping[str, Metric] = {
     "answer_f1": Metric("answer F1", Formula.MEAN, "mean overlap of the answers' words, as F1 (SQuAD)"),
     "exact_match": Metric("exact match", Formula.MEAN, "share of answers that match exactly (SQuAD)", share=True),
 }
+
+IMAGE_TYPES: tuple[TaskType, ...] = ("classification", "multi_label", "regression")
+"""The types whose examples may be images."""
 
 # The metrics of each task type; the first is the primary one unless `task.metric` says otherwise.
 TASK_METRICS: Mapping[TaskType, tuple[str, ...]] = {

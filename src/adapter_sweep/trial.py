@@ -196,7 +196,8 @@ def memory_key(config: SweepConfig, bench: Bench) -> str:
     """What training's memory depends on, as a key: architecture, backbone, device, the largest batch, how it trains."""
     spec, split = train_spec(config, bench.data), bench.encoded(bench.data.train, config.train.max_length)
     rows = largest_batch(split, spec)
-    batch = {"rows": len(rows), "tokens": len(split.ids[rows[0]]), "types": split.types is not None}
+    told = "token_type_ids" in split.inputs(rows[:1])
+    batch = {"rows": len(rows), "tokens": split.lengths[rows[0]], "types": told}
     training = {name: value for name, value in asdict(spec).items() if name not in _NO_MATTER_TO_MEMORY}
     used = {name: bool(value) for name, value in asdict(spec.loss).items()}
     training |= {"loss": used, "max_grad_norm": bool(spec.max_grad_norm)}

@@ -11,8 +11,9 @@ from adapter_sweep.config.methods import BottleneckMethod
 from adapter_sweep.engine.activations import Stored
 from adapter_sweep.engine.adapters import AdaptedModel
 from adapter_sweep.engine.attention import typical_batch
-from adapter_sweep.engine.batches import Encoded, scoring_batches
+from adapter_sweep.engine.batches import scoring_batches
 from adapter_sweep.engine.cohort import Cohort
+from adapter_sweep.engine.encoded import Encoded
 from adapter_sweep.engine.scoring import score_cohort
 from adapter_sweep.engine.training import train_cohort
 from adapter_sweep.opening import open_bench

@@ -28,7 +28,7 @@ from transformers import BertConfig, BertModel
 
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
 from adapter_sweep.engine.backbone import DTYPES, Attention, Backbone, Precision, wrap_backbone
-from adapter_sweep.engine.batches import Encoded
+from adapter_sweep.engine.encoded import Encoded, EncodedTexts
 from adapter_sweep.engine.scoring import score_cohort
 from adapter_sweep.engine.train_spec import TrainSpec
 from adapter_sweep.engine.training import train_cohort
@@ -122,7 +122,7 @@ def _rates(encoder: Encoder, count: int, precision: Precision, device: torch.dev
 def _texts(rows: int, vocabulary: int) -> Encoded:
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(1000, vocabulary, (rows, TOKENS), generator=generator).tolist()
-    return Encoded(tuple(map(tuple, ids)), tuple(row % CLASSES for row in range(rows)), pad_id=0)
+    return EncodedTexts(tuple(map(tuple, ids)), tuple(row % CLASSES for row in range(rows)), pad_id=0)
 
 
 def _trials(backbone: Backbone, count: int, steps: int, device: torch.device) -> Figures:

@@ -19,7 +19,7 @@ from adapter_sweep.engine import assets
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
 from adapter_sweep.engine.attention import choose_attention, typical_batch
 from adapter_sweep.engine.backbone import Backbone, Precision
-from adapter_sweep.engine.batches import encode_texts
+from adapter_sweep.engine.encoding.texts import encode_texts
 from adapter_sweep.engine.loading import load_backbone
 from adapter_sweep.engine.metrics import load_metric
 from adapter_sweep.engine.scoring import score

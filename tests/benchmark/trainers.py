@@ -11,7 +11,8 @@ from adapter_sweep.config import SweepConfig
 from adapter_sweep.data import load_task
 from adapter_sweep.engine.adapters import AdaptedModel
 from adapter_sweep.engine.backbone import Backbone, pool
-from adapter_sweep.engine.batches import Encoded, encode_texts
+from adapter_sweep.engine.encoded import Encoded
+from adapter_sweep.engine.encoding.texts import encode_texts
 from adapter_sweep.engine.tasks import Split
 from adapter_sweep.opening import open_backbone
 from adapter_sweep.trial import method_spec

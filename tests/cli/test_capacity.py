@@ -9,7 +9,7 @@ from adapter_sweep.bench import Bench
 from adapter_sweep.cli import capacity
 from adapter_sweep.cli.capacity import activation_bytes, find_capacity
 from adapter_sweep.config import SweepConfig
-from adapter_sweep.config.methods import FullMethod, HeadMethod
+from adapter_sweep.config.methods import FullMethod, HeadMethod, IA3Method, LayerNormMethod, PromptMethod
 from adapter_sweep.engine.memory import available_bytes
 from toy_bench import toy_bench, toy_config
 
@@ -83,6 +83,28 @@ def test_full_fine_tuning_needs_memory_of_its_own(
     # Two that are ready to train: twice the activations, and one more copy in float32.
     monkeypatch.setattr(capacity, "available_bytes", lambda _: 3 * (2 + 16 + 4) * size)
     assert workers(method=full, train=plain.train.model_copy(update={"cohort": 2})) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({"method": HeadMethod(kind="head")}, True),
+        ({"method": FullMethod(kind="full")}, False),
+        ({"method": PromptMethod(kind="prompt", length=4)}, False),
+        ({"method": IA3Method(kind="ia3")}, False),
+        ({"method": IA3Method(kind="ia3", layers="top:1")}, True),
+        ({"method": LayerNormMethod(kind="layernorm", layers="top:1")}, False),
+        ({"method": LayerNormMethod(kind="layernorm", layers="top:1", layer_norms="layers")}, True),
+        ({"method": IA3Method(kind="ia3"), "search_space": {"method.layers": "choice(top:1,all)"}}, True),
+        ({"methods": {"full": FullMethod(kind="full"), "ia3": IA3Method(kind="ia3", layers="[1]")}}, True),
+        ({"methods": {"full": FullMethod(kind="full"), "ia3": IA3Method(kind="ia3", layers="[0,1]")}}, False),
+    ],
+)
+def test_memory_for_activations_is_for_methods_that_leave_the_lowest_layer_alone(
+    bench: Bench, tiny_bert: Path, changes: dict[str, object], kept: bool
+) -> None:
+    found = capacity._cache_bytes(toy_config(tiny_bert, train__cache_gb=2).model_copy(update=changes), bench)
+    assert found == (2_000_000_000 if kept else 0)
 
 
 def test_one_worker_a_gpu(tiny_bert: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,10 @@ from adapter_sweep.engine import activations as activations_module
 from adapter_sweep.engine.activations import Activations, Stored
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec, MethodSpec
 from adapter_sweep.engine.backbone import Backbone, wrap_backbone
-from adapter_sweep.engine.batches import Encoded, scoring_batches
+from adapter_sweep.engine.batches import scoring_batches
 from adapter_sweep.engine.cohort import Cohort
+from adapter_sweep.engine.encoded import Encoded
+from adapter_sweep.engine.room import Room
 from adapter_sweep.engine.scoring import score_cohort
 from adapter_sweep.engine.train_spec import TrainSpec
 from adapter_sweep.engine.training import train_cohort
@@ -32,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def keep(backbone: Backbone, folder: Path, limit_bytes: int = 10**9) -> Activations:
-    return Activations(backbone, limit_bytes=limit_bytes, folder=folder)
+    return Activations(backbone, Room(limit_bytes=limit_bytes, folder=folder))
 
 
 def stored_below(backbone: Backbone, split: Encoded, layer: int | None, folder: Path) -> Stored:

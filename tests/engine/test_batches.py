@@ -6,11 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertTokenizerFast
 
-from adapter_sweep.engine.batches import Encoded, encode_texts, epoch_batches, scoring_batches
+from adapter_sweep.engine.batches import epoch_batches, scoring_batches
+from adapter_sweep.engine.encoded import Encoded, EncodedTexts
+from adapter_sweep.engine.encoding.texts import encode_texts
 from families import tiny_backbone, tokens
 
 splits = st.lists(st.integers(1, 40), min_size=1, max_size=200).map(
-    lambda lengths: Encoded(
+    lambda lengths: EncodedTexts(
         tuple(tuple(range(i * 50 + 1, i * 50 + 1 + n)) for i, n in enumerate(lengths)),
         tuple(i % 3 for i in range(len(lengths))),
         pad_id=0,
@@ -29,7 +31,7 @@ def test_an_epoch_is_every_row_once_within_the_bounds(
     ):
         assert sorted(row for batch in batches for row in batch.rows) == list(range(len(split)))
         for batch in batches:
-            rows, length = batch.shape
+            rows, length = batch.inputs["input_ids"].shape
             assert rows <= batch_size
             assert rows == 1 or rows * length <= max_tokens
 
@@ -45,7 +47,7 @@ def test_a_batch_holds_its_rows_exactly(split: Encoded, seed: int) -> None:
 
 
 def test_the_order_depends_on_seed_and_epoch_alone() -> None:
-    split = Encoded(tuple((1,) * (1 + i % 7) for i in range(100)), (0,) * 100, 0)
+    split = EncodedTexts(tuple((1,) * (1 + i % 7) for i in range(100)), (0,) * 100, 0)
 
     def order(seed: int, epoch: int) -> list[tuple[int, ...]]:
         torch.manual_seed(123 + epoch)  # the global state must not matter
@@ -59,7 +61,7 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
 # A whole number of pools of 50 batches, less than one, and a little more than one.
 @pytest.mark.parametrize("rows", [2000, 600, 1080])
 def test_texts_of_similar_length_share_a_batch(rows: int) -> None:
-    split = Encoded(tuple((1,) * (1 + i % 30) for i in range(rows)), (0,) * rows, 0)
+    split = EncodedTexts(tuple((1,) * (1 + i % 30) for i in range(rows)), (0,) * rows, 0)
     batches = list(epoch_batches(split, batch_size=20, max_tokens=10_000, seed=0, epoch=0))
     assert len(batches) == rows // 20
     real = sum(int(b.inputs["attention_mask"].sum()) for b in batches)

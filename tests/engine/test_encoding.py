@@ -6,7 +6,8 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from adapter_sweep.engine.batches import Encoded, scoring_batches
+from adapter_sweep.engine.batches import scoring_batches
+from adapter_sweep.engine.encoded import Encoded
 from adapter_sweep.engine.encoding import encode_split
 from adapter_sweep.engine.problems import IGNORED, LONGEST_ANSWER, Candidate, Spans, Tokens
 from adapter_sweep.engine.tasks import Split, TaskData
@@ -175,7 +176,7 @@ def answers(split: Encoded) -> list[Any]:
     """What is predicted where every row's own targets have the largest logits."""
     found: list[Any] = [None] * len(split)
     for batch in scoring_batches(split, batch_size=2, max_tokens=999):
-        logits = torch.zeros(*batch.shape, 2)
+        logits = torch.zeros(*batch.inputs["input_ids"].shape, 2)
         for row, (start, end, _) in enumerate(batch.targets.tolist()):
             logits[row, start, 0] += 5
             logits[row, end, 1] += 5

@@ -18,6 +18,7 @@ from adapter_sweep.engine.checkpointing import checkpointed
 from adapter_sweep.engine.cohort import Cohort
 from adapter_sweep.engine.depth import passes_through_layers
 from adapter_sweep.engine.problems import Classification
+from adapter_sweep.engine.room import Room
 from adapter_sweep.engine.saving import load_adapted, save_adapted
 from adapter_sweep.errors import UserInputError
 from families import CAUSAL, FAMILIES, HIDDEN, LAYERS, OTHERS, inputs_of, some_split, tiny_backbone
@@ -284,7 +285,7 @@ def test_a_cohort_of_two_gives_what_each_gives_alone(family: str, stacked: bool)
 @every_text_family
 def test_a_pass_resumes_at_a_layer_exactly_or_not_at_all(family: str, tmp_path: Path) -> None:
     backbone, split = backbone_of(family), some_split(12)
-    below = Activations(backbone, limit_bytes=10**9, folder=tmp_path).below(split, 1, batch_size=8, max_tokens=64)
+    below = Activations(backbone, Room(limit_bytes=10**9, folder=tmp_path)).below(split, 1, batch_size=8, max_tokens=64)
     assert (below is not None) == EXPECTED[family].resumes
     if below is None:
         return

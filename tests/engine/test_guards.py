@@ -7,7 +7,8 @@ import torch
 
 from adapter_sweep.engine import guards
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec, count_params
-from adapter_sweep.engine.batches import Batch, Encoded
+from adapter_sweep.engine.batches import Batch
+from adapter_sweep.engine.encoded import EncodedTexts
 from adapter_sweep.engine.methods import (
     BitFitSpec,
     FullSpec,
@@ -107,7 +108,7 @@ def test_parameter_count() -> None:
 
 def test_finite_loss() -> None:
     model = AdaptedModel(tiny_backbone(), BottleneckSpec(8), 2, 0)
-    split = Encoded(((1, 2, 3), (4, 5)), (0, 1), 0)
+    split = EncodedTexts(((1, 2, 3), (4, 5)), (0, 1), 0)
     with torch.no_grad():
         model.head.bias[0] = float("inf")
     with pytest.raises(GuardError, match=r"the loss is (nan|inf) at step 1"):

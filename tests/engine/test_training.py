@@ -4,7 +4,7 @@ from torch import nn
 
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
 from adapter_sweep.engine.backbone import fingerprint
-from adapter_sweep.engine.batches import Encoded
+from adapter_sweep.engine.encoded import Encoded, EncodedTexts
 from adapter_sweep.engine.problems import IGNORED, Tokens
 from adapter_sweep.engine.scoring import score
 from adapter_sweep.engine.train_spec import TrainSpec, warmup_then_decay
@@ -18,7 +18,7 @@ def learnable() -> Encoded:
     generator = torch.Generator().manual_seed(0)
     rows = torch.randint(10, 90, (96, 6), generator=generator)
     rows[::2, 0] = 7
-    return Encoded(tuple(tuple(r) for r in rows.tolist()), tuple(int(r[0] == 7) for r in rows), 0)
+    return EncodedTexts(tuple(tuple(r) for r in rows.tolist()), tuple(int(r[0] == 7) for r in rows), 0)
 
 
 def _train(split: Encoded, seed: int = 0, **options: float) -> tuple[AdaptedModel, list[tuple[int, float]]]:
@@ -111,7 +111,7 @@ def test_tags_are_learnt_on_encoders_and_decoders(family: str, precision: str) -
     rows = [torch.randint(10, 22, (3 + i % 7,), generator=generator).tolist() for i in range(96)]
     firsts = tuple(tuple(at for at in range(len(row)) if at % 3 != 2) for row in rows)
     labels = tuple(tuple(token % 2 if at % 3 != 2 else IGNORED for at, token in enumerate(row)) for row in rows)
-    split = Encoded(tuple(map(tuple, rows)), labels, 0, problem=Tokens(("x",), firsts))
+    split = EncodedTexts(tuple(map(tuple, rows)), labels, 0, problem=Tokens(("x",), firsts))
     model = AdaptedModel(tiny_backbone(family, precision=precision), BottleneckSpec(16), 3, 0, per_token=True)
     train(model, split, TrainSpec(12, 2e-2, 8))
     found = score(model, split, batch_size=32, max_tokens=4096).predictions

@@ -9,8 +9,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
-from adapter_sweep.engine.batches import Encoded, collate, split_batch
+from adapter_sweep.engine.batches import collate, split_batch
 from adapter_sweep.engine.cohort import Cohort
+from adapter_sweep.engine.encoded import EncodedTexts
 from adapter_sweep.engine.problems import Classification, LossSpec
 from adapter_sweep.engine.scoring import score
 from adapter_sweep.engine.train_spec import TrainSpec
@@ -56,7 +57,9 @@ def test_a_batch_is_cut_into_its_rows() -> None:
     batch = collate(split, [3, 9, 4, 1, 7])
     parts = split_batch(split, batch, 2)
     assert [part.rows for part in parts] == [(3, 9, 4), (1, 7)]
-    assert [part.shape[1] for part in parts] == [max(len(split.ids[row]) for row in part.rows) for part in parts]
+    assert [part.inputs["input_ids"].shape[1] for part in parts] == [
+        max(split.lengths[row] for row in part.rows) for part in parts
+    ]
     assert len(split_batch(split, batch, 9)) == 5
 
 
@@ -133,7 +136,7 @@ def test_class_weights_and_smoothing_are_torchs() -> None:
 def test_weights_let_a_rare_class_be_found() -> None:
     generator = torch.Generator().manual_seed(0)
     ids = tuple(tuple(torch.randint(5, 99, (6,), generator=generator).tolist()) for _ in range(120))
-    split = Encoded(ids, tuple(int(row[0] < 12) for row in ids), 0)
+    split = EncodedTexts(ids, tuple(int(row[0] < 12) for row in ids), 0)
     rare = sum(split.labels)
     found = []
     for weights in (None, (120 / (2 * (120 - rare)), 120 / (2 * rare))):

@@ -34,6 +34,18 @@ def test_without_an_error_bar_nothing_is_called_near() -> None:
     assert "its error is not known" in said.headline
 
 
+def test_the_class_that_f1_is_of_is_named() -> None:
+    provenance = {"f1_class": "spam"}
+    said = answer(usual_study(config={"task": {"metric": "f1"}}, provenance=provenance))
+    assert said.details[1].startswith("F1 is that of class “spam”")
+    assert not any("F1 is" in each for each in answer(usual_study(provenance=provenance)).details)
+
+
+def test_a_noisy_merged_reading_is_told() -> None:
+    said = answer(make_study(make_trial(0, 0.9, 10, 1.0, merged_latency_noisy=1.0)))
+    assert "Latency was read on a noisy machine for trial 0." in said.details
+
+
 def test_nothing_cheaper_within_one_standard_error() -> None:
     said = answer(make_study(make_trial(0, 0.9, 10, 1.0), make_trial(1, 0.6, 5, 1.0)))
     assert said.near is None

@@ -142,6 +142,8 @@ def test_noisy_latency() -> None:
     assert check(usual_study(), "Latency readings").verdict is UNKNOWN
     found = check(make_study(make_trial(0, 0.8, 10, 1.0, latency_noisy=0, batch_latency_noisy=1)), "Latency readings")
     assert found.verdict is LOOK
+    found = check(make_study(make_trial(0, 0.8, 10, 1.0, latency_noisy=0, merged_latency_noisy=1)), "Latency readings")
+    assert found.verdict is LOOK
 
 
 def test_a_dirty_tree_of_any_trial() -> None:

@@ -16,7 +16,6 @@ from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 
 if TYPE_CHECKING:
-    from adapter_sweep.config import SweepConfig
     from adapter_sweep.config.compose import Composed
 
 __all__ = ["app", "main"]
@@ -45,7 +44,7 @@ def run(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     """Start a sweep, or continue it up to its number of trials. Alone it runs sweep=quickstart."""
     composed = _compose(overrides, config_dir, default_sweep="quickstart").for_sweep()
     parts = _of_each_task(composed, overrides or [], config_dir)
-    _prepare_workers(composed.config)
+    _prepare_workers(composed.config.workers.count)
     from adapter_sweep.cli.sweep import run_group, run_sweep
 
     if parts:
@@ -79,6 +78,27 @@ def report(arguments: StudiesAndOverrides, config_dir: ConfigDir = None) -> None
 
 
 @app.command()
+def worker(
+    study: Annotated[str, typer.Argument(help="The study's name.")],
+    overrides: Overrides = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="The ledger's database, postgresql://…; or set ADAPTER_SWEEP_STORAGE."),
+    ] = None,
+    tracking: Annotated[
+        str | None,
+        typer.Option(metavar="URI", envvar="MLFLOW_TRACKING_URI", help="The MLflow server, unless the study names it."),
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=1, max=1024, help="Processes that run trials.")] = None,
+) -> None:
+    """Join a study that was begun on this or another host, and run its trials until it has them all."""
+    _prepare_workers(count)
+    from adapter_sweep.cli.joining import Here, join_study
+
+    join_study(study, Here.given(storage, tracking, count, overrides or []))
+
+
+@app.command()
 def confirm(arguments: StudiesAndOverrides, config_dir: ConfigDir = None) -> None:
     """Train a study's finalists on fresh seeds and score them on the test split; of several, each one's best on all."""
     studies, overrides = _studies_and_overrides("confirm", arguments)
@@ -86,7 +106,7 @@ def confirm(arguments: StudiesAndOverrides, config_dir: ConfigDir = None) -> Non
     from adapter_sweep.cli.selecting import select_finalists
 
     selection = select_finalists(studies, composed)
-    _prepare_workers(composed.config)
+    _prepare_workers(composed.config.workers.count)
     from adapter_sweep.cli.confirming import run_confirm
 
     run_confirm(selection, composed)
@@ -122,12 +142,15 @@ def ui(
     config_dir: ConfigDir = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 5000,
+    auth: Annotated[
+        bool, typer.Option("--auth", help="Ask for a password: $ADAPTER_SWEEP_UI_PASSWORD, or a new one, printed once.")
+    ] = False,
 ) -> None:
     """Compare runs in the MLflow UI."""
     composed = _compose(overrides, config_dir)
     from adapter_sweep.cli.reading import open_ui
 
-    raise typer.Exit(open_ui(composed.config, host=host, port=port))
+    raise typer.Exit(open_ui(composed.config, host=host, port=port, auth=auth))
 
 
 @app.command()
@@ -180,12 +203,12 @@ def _of_each_task(composed: "Composed", overrides: list[str], config_dir: Path |
     ]
 
 
-def _prepare_workers(config: "SweepConfig") -> None:
+def _prepare_workers(count: int | None) -> None:
     """Let workers import what they need while this process does: each takes seconds for it."""
     from adapter_sweep.provenance import physical_cores
     from adapter_sweep.study.starting import prepare_workers
 
-    if config.workers.count != 1 and physical_cores() > 1:
+    if count != 1 and physical_cores() > 1:
         prepare_workers()
 
 

@@ -1,5 +1,6 @@
 """How many workers a study gets, and what each may use of the machine."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,8 +8,12 @@ import torch
 
 from adapter_sweep.bench import Bench
 from adapter_sweep.config import SweepConfig
-from adapter_sweep.config.methods import BottleneckMethod, FullMethod
+from adapter_sweep.config.layers import parsed_layers
+from adapter_sweep.config.methods import FullMethod, HeadMethod, MethodConfig
+from adapter_sweep.config.naming import applying
 from adapter_sweep.engine.memory import available_bytes
+from adapter_sweep.engine.modality import count_image_tokens
+from adapter_sweep.engine.sites import chosen_indices
 from adapter_sweep.provenance import physical_cores
 
 __all__ = ["Capacity", "find_capacity", "worker_threads"]
@@ -53,7 +58,7 @@ def find_capacity(config: SweepConfig, bench: Bench, left: int) -> Capacity:
     else:
         count = max(1, cores // (config.train.threads or 1))
         together = config.train.cohort if isinstance(config.train.cohort, int) else 1
-        each = peak_bytes() + together * activation_bytes(config, bench) + _cache_bytes(config)
+        each = peak_bytes() + together * activation_bytes(config, bench) + _cache_bytes(config, bench)
         each += _trained_bytes(config, bench, together)
         count, bound = _within_memory(min(count, left), each)
     count = max(1, min(count, left))
@@ -74,11 +79,12 @@ def activation_bytes(config: SweepConfig, bench: Bench) -> int:
     """
     train = config.train
     model: Any = bench.backbone.model.config
-    tokens = min(train.batch_size * train.max_length, max(train.max_tokens_per_batch, train.max_length))
+    length = train.max_length if bench.data.modality == "text" else count_image_tokens(bench.backbone.model)
+    tokens = min(train.batch_size * length, max(train.max_tokens_per_batch, length))
     hidden = bench.backbone.layout.hidden_size
     layers = getattr(model, "num_hidden_layers", len(bench.backbone.layout.layers))
     heads = getattr(model, "num_attention_heads", 1)
-    return int(layers * tokens * (34 * hidden + 5 * heads * train.max_length) * 2)
+    return int(layers * tokens * (34 * hidden + 5 * heads * length) * 2)
 
 
 def peak_bytes() -> int:
@@ -90,11 +96,28 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _cache_bytes(config: SweepConfig) -> int:
-    """What a worker may hold of activations below the adapters: nothing where every trial trains the lowest layer."""
-    whole = isinstance(config.method, BottleneckMethod) and config.method.layers == "all"
-    searched = not {"method", "method.layers"}.isdisjoint(config.search_space)
-    return 0 if whole and not searched else int(config.train.cache_gb * 1e9)
+def _cache_bytes(config: SweepConfig, bench: Bench) -> int:
+    """What a worker may hold of activations below what is trained, and of images' pixels.
+
+    Of texts it is nothing where every trial trains something in the lowest layer, or below it.
+    """
+    methods = list(config.methods.items()) or [(None, config.method)]
+    kept = bench.data.modality == "image" or any(
+        _may_resume(method, applying(config.search_space, name), bench) for name, method in methods
+    )
+    return int(config.train.cache_gb * 1e9) if kept else 0
+
+
+def _may_resume(method: MethodConfig, searched: Mapping[str, str], bench: Bench) -> bool:
+    """Whether trials of a method may compute from kept activations: where nothing in the lowest layer is trained."""
+    if isinstance(method, HeadMethod):
+        return True
+    layers = getattr(method, "layers", None)
+    if layers is None:  # of full fine-tuning, and of virtual tokens, which all layers see
+        return False
+    chosen = chosen_indices(bench.backbone.layout, parsed_layers(layers))
+    above = (chosen != "all" and 0 not in chosen) or "method.layers" in searched
+    return above and (getattr(method, "layer_norms", None) != "all" or "method.layer_norms" in searched)
 
 
 def _trained_bytes(config: SweepConfig, bench: Bench, together: int) -> int:

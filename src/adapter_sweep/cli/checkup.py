@@ -108,7 +108,8 @@ def _data(config: SweepConfig) -> str:
         {*(data.train.languages or ()), *(data.validation.languages or ()), *(data.test.languages or ())}
     )
     spoken = f"; {len(languages)} languages ({_shortened(languages)})" if languages else ""
-    return f"{data.name}: {data.type}, {sizes}{names}{spoken}; {data.source}"
+    what = data.type if data.modality == "text" else f"{data.type} of images"
+    return f"{data.name}: {what}, {sizes}{names}{spoken}; {data.source}"
 
 
 def _shortened(names: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """`best`: which trial to ship. Needs neither torch nor MLflow."""
 
+import platform
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,9 @@ def print_best(study: str, config: SweepConfig, budget: Budget, *, as_json: bool
 def _weights(trial: TrialView) -> str:
     if trial.weights_path is None:
         return "none were kept; the command above trains them again"
+    host = trial.provenance.get("host", platform.node())
+    if not Path(trial.weights_path).exists() and host != platform.node():
+        return f"{trial.weights_path} on host {host}, in its results folder"
     if not Path(trial.weights_path).exists():
         return f"{trial.weights_path} is gone; the command above trains them again"
     return trial.weights_path

@@ -15,7 +15,7 @@ from adapter_sweep.records import ParamValue, StudyView
 if TYPE_CHECKING:
     from adapter_sweep.bench import Bench  # torch, which the commands that read do without
 
-__all__ = ["definition", "masked", "reproducing", "reproducing_with", "shareable", "study_name"]
+__all__ = ["definition", "facts_of_definition", "masked", "reproducing", "reproducing_with", "shareable", "study_name"]
 
 # What a trial's result does not depend on: it is no part of a study's definition or of a trial's command.
 _AROUND = ("study", "results_dir", "tracking", "workers", "confirm")
@@ -23,8 +23,8 @@ _AROUND = ("study", "results_dir", "tracking", "workers", "confirm")
 
 def study_name(composed: Composed, prefix: str = "") -> str:
     """The study's name: the user's, or the sweep's (else the task's), with what no folder can hold replaced."""
-    base = composed.sweep or composed.config.task.name
-    return composed.config.study.name or prefix + (re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-.")[:80] or "sweep")
+    base = re.sub(r"[^A-Za-z0-9._-]+", "-", composed.sweep or composed.config.task.name).lstrip("-._")[:80]
+    return composed.config.study.name or prefix + (base.rstrip("-.") or "sweep")
 
 
 def definition(composed: Composed, bench: "Bench", *, single: bool) -> dict[str, Any]:
@@ -36,11 +36,17 @@ def definition(composed: Composed, bench: "Bench", *, single: bool) -> dict[str,
         kept["train"] = {key: value for key, value in kept["train"].items() if key not in free}
     return {
         **kept,
-        # What `auto` came to: accuracies in two precisions and latencies of two devices are not comparable.
-        **{key: bench.provenance()[key] for key in ("device", "precision", "attention")},
-        "model_fingerprint": bench.backbone.fingerprint,
-        "data_fingerprint": bench.data.fingerprint,
+        **facts_of_definition(bench),
     }
+
+
+def facts_of_definition(bench: "Bench") -> dict[str, Any]:
+    """The part of a definition that is found out, not given.
+
+    What `auto` came to is in it: accuracies in two precisions and latencies of two devices are not comparable.
+    """
+    found = ("device", "precision", "attention", "model_fingerprint", "data_fingerprint")
+    return {key: bench.provenance()[key] for key in found}
 
 
 def shareable(composed: Composed) -> dict[str, Any]:

@@ -39,9 +39,10 @@ def write_study_report(study: str, config: SweepConfig) -> None:
     _publish(console, config, results_dir, ledger, written.study.mlflow_run_id)
 
 
-def open_ui(config: SweepConfig, *, host: str, port: int) -> int:
+def open_ui(config: SweepConfig, *, host: str, port: int, auth: bool) -> int:
     """Serve MLflow's UI on the study's store until Ctrl-C."""
-    return serve_ui(Path(config.results_dir).expanduser(), tracking_uri=config.tracking.uri, host=host, port=port)
+    results_dir = Path(config.results_dir).expanduser()
+    return serve_ui(results_dir, tracking_uri=config.tracking.uri, host=host, port=port, auth=auth)
 
 
 def print_config(composed: Composed) -> None:

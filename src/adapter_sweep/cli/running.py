@@ -74,6 +74,7 @@ def run_work(work: Work, display: Display, publisher: Publisher, console: Consol
             overrides=work.overrides,
             fixed=work.fixed,
             told=publisher.soon_trial,
+            wait=True,
         )
 
 

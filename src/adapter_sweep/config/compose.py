@@ -18,7 +18,9 @@ from adapter_sweep.config.naming import METHOD, key_of, overrides_of, owner_of
 from adapter_sweep.config.probing import NOT_SEARCHED, SEARCHED, check_space
 from adapter_sweep.config.quoting import quoted
 from adapter_sweep.config.schema import SweepConfig
+from adapter_sweep.config.secrets import misplaced_credentials
 from adapter_sweep.config.space import Dimension
+from adapter_sweep.credentials import remember_credentials
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import ParamValue
 
@@ -114,6 +116,7 @@ def compose(overrides: list[str], *, config_dir: Path | None = None, default_swe
     Raises:
         UserInputError: every problem, at once.
     """
+    remember_credentials(*overrides)
     if config_dir is not None and not config_dir.is_dir():
         raise UserInputError(f"--config-dir={config_dir}: no such directory")
     parsed, problems = _parse(overrides)
@@ -131,6 +134,7 @@ def compose(overrides: list[str], *, config_dir: Path | None = None, default_swe
     fixed = {key: o for key, o in parsed.items() if key not in ranges}
     sweep = option(fixed.pop("sweep")) if "sweep" in fixed else default_sweep
     values, problems = Given(ranges, fixed, sweep, config_dir).compose()
+    problems += misplaced_credentials(values)
     config = _checked(values, problems)
     space = check_space(config)
     check_objectives(config)

@@ -47,6 +47,8 @@ def load(arguments: list[str], sweep: str | None, config_dir: Path | None) -> di
             # Hydra wants the primary configuration there or in its store, before it looks at the search path.
             primary = "shipped_config"
             ConfigStore.instance().store(name=primary, node=OmegaConf.load(shipped / "config.yaml"))
+        else:
+            _refuse_hydra(main / "config.yaml")
         # Not `as_uri()`: Hydra takes the path as it stands, without decoding it.
         arguments = [*arguments, f"hydra.searchpath=[{QuotedString(f'file://{shipped}', Quote.single).with_quotes()}]"]
     if sweep is not None:
@@ -97,6 +99,16 @@ def _read_sweep(path: Path) -> DictConfig:
     if lists:
         raise UserInputError(*(f"{path}: {key} is a mapping, key: value; not a list" for key in lists))
     return node
+
+
+def _refuse_hydra(path: Path) -> None:
+    """Hydra's own settings can name packages to import (`hydra.searchpath=[pkg://…]`): a configuration runs no code."""
+    try:
+        node = OmegaConf.load(path)
+    except Exception as error:
+        raise UserInputError(f"{path}: not valid YAML: {_flat(error)}") from None
+    if "hydra" in node:
+        raise UserInputError(f"{path}: hydra: Hydra only composes here, so its own settings are not allowed")
 
 
 def _flat(error: BaseException) -> str:

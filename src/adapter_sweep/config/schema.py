@@ -2,14 +2,23 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import (
+    BaseModel,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    field_validator,
+    model_serializer,
+)
 
 from adapter_sweep.config.methods import METHOD_CLASSES, MethodConfig
 from adapter_sweep.config.section import NAME as _NAME
+from adapter_sweep.config.section import RESERVED, PathText
 from adapter_sweep.config.section import Float as _Float
 from adapter_sweep.config.section import Int as _Int
 from adapter_sweep.config.section import Section as _Section
-from adapter_sweep.config.tasks import BuiltinTask, HubTask, LocalTask, TaskConfig
+from adapter_sweep.config.tasks import BuiltinTask, HubTask, ImagesTask, LocalTask, TaskConfig
 from adapter_sweep.records import METRIC_HELP, Direction, is_recorded
 
 __all__ = [
@@ -17,6 +26,9 @@ __all__ = [
     "BackboneConfig",
     "BudgetConfig",
     "LatencyConfig",
+    "LocalWorkers",
+    "RayWorkers",
+    "SlurmWorkers",
     "StudyConfig",
     "SweepConfig",
     "TaskConfig",
@@ -42,15 +54,15 @@ class HubBackbone(_Backbone):
     """A model of the hub; the revision is pinned, so that a result can be reproduced."""
 
     kind: Literal["hub"]
-    name: str = Field(min_length=1)
-    revision: str = Field(min_length=1)
+    name: PathText
+    revision: PathText
 
 
 class LocalBackbone(_Backbone):
     """A model in a directory."""
 
     kind: Literal["local"]
-    path: str = Field(min_length=1)
+    path: PathText
 
 
 BackboneConfig = Annotated[MiniLMBackbone | HubBackbone | LocalBackbone, Field(discriminator="kind")]
@@ -93,10 +105,46 @@ class LatencyConfig(_Section):
     threads: _Int = Field(ge=1, le=1024)
 
 
-class WorkersConfig(_Section):
-    """How many processes run a study's trials."""
+class LocalWorkers(_Section):
+    """Processes of this host run a study's trials."""
 
+    kind: Literal["local"] = "local"
     count: _Int | None = Field(ge=1, le=1024)
+
+
+class RayWorkers(_Section):
+    """Ray places workers on a cluster, and starts those again whose node dies."""
+
+    kind: Literal["ray"]
+    count: _Int | None = Field(ge=1, le=1024)
+    cpus: _Float = Field(gt=0, le=1024)
+    gpus: _Float = Field(ge=0, le=64)
+    address: str | None = None
+
+
+class SlurmWorkers(_Section):
+    """Slurm runs each worker as a job; `local` as the cluster runs them as processes of this host, to try it out."""
+
+    kind: Literal["slurm"]
+    count: _Int = Field(ge=1, le=1024)
+    cpus: _Int = Field(ge=1, le=1024)
+    gpus: _Int = Field(ge=0, le=64)
+    memory_gb: _Float | None = Field(None, gt=0, le=100_000)
+    minutes: _Int = Field(ge=1, le=100_000)
+    partition: str | None = None
+    account: str | None = None
+    cluster: Literal["slurm", "local"] = "slurm"
+
+
+def _kind_of_workers(values: Any) -> Any:
+    """A section that names no kind is of this host's processes: so it was before there were others."""
+    return values.get("kind", "local") if isinstance(values, dict) else getattr(values, "kind", None)
+
+
+WorkersConfig = Annotated[
+    Annotated[LocalWorkers, Tag("local")] | Annotated[RayWorkers, Tag("ray")] | Annotated[SlurmWorkers, Tag("slurm")],
+    Discriminator(_kind_of_workers),
+]
 
 
 class TrackingConfig(_Section):
@@ -123,6 +171,8 @@ class StudyConfig(_Section):
     def _not_a_confirmation(cls, name: str | None) -> str | None:
         if name is not None and name.endswith(".confirmed"):
             raise ValueError("a name that ends in .confirmed is that of another study's finalists")
+        if name is not None and name.casefold() in RESERVED:
+            raise ValueError(f"one of ours in the results folder; allowed is any but {', '.join(sorted(RESERVED))}")
         return name
 
     @field_validator("tasks")
@@ -167,7 +217,7 @@ class SweepConfig(_Section):
     objectives: dict[str, Direction] = Field(min_length=1)
     search_space: dict[str, str]
     methods: dict[str, MethodConfig] = Field(default_factory=dict)
-    results_dir: str = Field(min_length=1)
+    results_dir: PathText
 
     @model_serializer(mode="wrap")
     def _without_empty_methods(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -189,11 +239,11 @@ class SweepConfig(_Section):
 # The keys of each section, for messages; of a section that comes in kinds, one class a kind.
 SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "backbone": (MiniLMBackbone, HubBackbone, LocalBackbone),
-    "task": (BuiltinTask, LocalTask, HubTask),
+    "task": (BuiltinTask, LocalTask, ImagesTask, HubTask),
     "method": METHOD_CLASSES,
     "train": (TrainConfig,),
     "latency": (LatencyConfig,),
-    "workers": (WorkersConfig,),
+    "workers": (LocalWorkers, RayWorkers, SlurmWorkers),
     "tracking": (TrackingConfig,),
     "study": (StudyConfig,),
     "confirm": (ConfirmConfig,),

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from adapter_sweep.config.section import NAME, Int, Section
-from adapter_sweep.scores import TASK_METRICS, TaskType
+from adapter_sweep.config.section import NAME, Int, PathText, Section, no_control_characters
+from adapter_sweep.scores import IMAGE_TYPES, TASK_METRICS, Modality, TaskType
 
-__all__ = ["BuiltinTask", "HubTask", "LocalTask", "Paths", "TaskConfig"]
+__all__ = ["BuiltinTask", "HubTask", "ImagesTask", "LocalTask", "Paths", "TaskConfig"]
 
 _NAMELESS = ("tokens", "spans")  # types whose data have usual columns
 
@@ -35,6 +35,8 @@ def _read_paths(value: object) -> object:
         raise ValueError(
             "must be a file, a list of text files that belong side by side, or either by language: {de: …}"
         )
+    for file in files:
+        no_control_characters(file)
     return value
 
 
@@ -44,7 +46,7 @@ _Paths = Annotated[Paths, BeforeValidator(_read_paths)]
 
 def _read_metric(value: object, info: ValidationInfo) -> object:
     """A metric of the type, the first one for null; of a type that is wrong, and told of, any."""
-    known = "type" in info.data or info.data.get("kind") == "builtin"
+    known = "type" in info.data or info.data.get("kind") in ("builtin", "images")
     kind: TaskType = info.data.get("type", "classification")
     allowed = TASK_METRICS[kind]
     if value is None:
@@ -65,6 +67,11 @@ class _Task(Section):
     split_seed: Int = Field(0, ge=0)
     max_train_examples: Int | None = Field(None, ge=10)
 
+    @property
+    def modality(self) -> Modality:
+        """What the examples are."""
+        return "text"
+
 
 class BuiltinTask(_Task):
     """One of the six labelled text sets that come with the product: classification, all of them."""
@@ -77,15 +84,33 @@ class BuiltinTask(_Task):
 class _TableTask(_Task):
     type: TaskType = "classification"
     metric: _Metric = Field(None, validate_default=True)
+    image: str | None = Field(None, min_length=1)
     text: _Columns = Field(None, validate_default=True)
     label: _Columns = Field(None, validate_default=True)
     language: str | None = Field(None, min_length=1)
     separator: str = Field("|", min_length=1)
 
+    @property
+    def modality(self) -> Modality:
+        """Images where there is a column of them."""
+        return "text" if self.image is None else "image"
+
+    @field_validator("image")
+    @classmethod
+    def _of_images(cls, value: str | None, info: ValidationInfo) -> str | None:
+        kind = info.data.get("type")
+        if value is not None and kind is not None and kind not in IMAGE_TYPES:
+            raise ValueError(f"{kind} is of texts; allowed with images: task.type={', '.join(IMAGE_TYPES)}")
+        return value
+
     @field_validator("text")
     @classmethod
     def _texts(cls, value: str | list[str] | None, info: ValidationInfo) -> str | list[str] | None:
         kind = info.data.get("type")
+        if info.data.get("image") is not None:
+            if value is not None:
+                raise ValueError("task.image names a column of images; give one of them")
+            return value
         if value is None and kind is not None and kind not in _NAMELESS:
             raise PydanticCustomError("missing", "missing")
         count = len(value) if isinstance(value, list) else 1
@@ -106,14 +131,15 @@ class _TableTask(_Task):
         labels = _listed(value)
         if len(labels) > 1 and kind is not None and kind != "multi_label":
             raise ValueError("must be one column; only task.type=multi_label may have several")
-        if set(labels) & set(_listed(info.data.get("text"))):
-            raise ValueError("is a text column already")
+        for what, columns in (("text", info.data.get("text")), ("image", info.data.get("image"))):
+            if set(labels) & set(_listed(columns)):
+                raise ValueError(f"is {'an' if what == 'image' else 'a'} {what} column already")
         return value
 
     @property
     def text_columns(self) -> tuple[str, ...]:
-        """The text column, or both columns of a pair; none for the type's usual ones."""
-        return _listed(self.text)
+        """The text column, or both columns of a pair, or the column of images; none for the type's usual ones."""
+        return _listed(self.text if self.image is None else self.image)
 
     @property
     def label_columns(self) -> tuple[str, ...]:
@@ -147,13 +173,29 @@ class LocalTask(_TableTask):
         return value
 
 
+class ImagesTask(_Task):
+    """The user's own images: a folder with a folder for each class, or with `train`, `validation` and `test` so."""
+
+    kind: Literal["images"]
+    name: str = Field("images", pattern=NAME)
+    metric: _Metric = Field(None, validate_default=True)
+    path: PathText
+    validation_path: PathText | None = None
+    test_path: PathText | None = None
+
+    @property
+    def modality(self) -> Modality:
+        """Images."""
+        return "image"
+
+
 class HubTask(_TableTask):
     """A data set of the hub."""
 
     kind: Literal["hub"]
-    name: str = Field(min_length=1)
+    name: PathText
     config: str | list[str] | None = Field(None, min_length=1)
-    revision: str = Field(min_length=1)
+    revision: PathText
     train_split: str = "train"
     validation_split: str | None = "validation"
     test_split: str | None = "test"
@@ -166,7 +208,7 @@ class HubTask(_TableTask):
         return value
 
 
-TaskConfig = Annotated[BuiltinTask | LocalTask | HubTask, Field(discriminator="kind")]
+TaskConfig = Annotated[BuiltinTask | LocalTask | ImagesTask | HubTask, Field(discriminator="kind")]
 
 
 def _listed(columns: str | list[str] | None) -> tuple[str, ...]:

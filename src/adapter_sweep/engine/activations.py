@@ -6,23 +6,20 @@ trial; where only a head is trained, so are the pooled ones. They are kept witho
 Shapes: B batch, T tokens, D hidden, N rows of the split.
 """
 
-import errno
 import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from adapter_sweep.engine.backbone import Backbone, Inputs, Precision
-from adapter_sweep.engine.batches import Batch, Encoded, collate, moved, scoring_batches
+from adapter_sweep.engine.batches import Batch, collate, moved, scoring_batches
+from adapter_sweep.engine.encoded import Encoded
 from adapter_sweep.engine.latency import training_step
+from adapter_sweep.engine.room import Room
 
 __all__ = ["Activations", "Stored", "resumed"]
 
@@ -30,8 +27,6 @@ _log = logging.getLogger(__name__)
 # A resumed pass has to give what the whole one gives; it does so bit for bit in every family that is tested. A model
 # whose layers pass more on than hidden states (relative positions computed by the first one, say) is left alone.
 _TOLERANCE: dict[Precision, float] = {"fp32": 1e-5, "bf16": 1e-2}
-# The disk is the user's: the larger part of what is free stays free, however many entries there come to be.
-_SHARE_OF_DISK = 0.5
 
 
 @dataclass(frozen=True)
@@ -60,8 +55,9 @@ class Stored:
         rows = torch.tensor(batch.rows)
         if self.pooled:
             return moved(self.states[rows.to(self.states.device)], device)
-        positions = torch.arange(batch.shape[1]).expand(len(rows), -1)
-        index = self.starts[rows].unsqueeze(1) + positions.minimum(self.lengths[rows].unsqueeze(1) - 1)
+        lengths = self.lengths[rows]
+        positions = torch.arange(int(lengths.max())).expand(len(rows), -1)
+        index = self.starts[rows].unsqueeze(1) + positions.minimum(lengths.unsqueeze(1) - 1)
         return moved(self.states[index.to(self.states.device)], device)
 
 
@@ -69,18 +65,17 @@ class Activations:
     """One backbone's activations below its trained layers, kept for as long as this object lives.
 
     Guarantees: what is kept is never stale. It is found by the backbone's bytes as held, its precision and attention
-    kernel, and the token ids of every row (so by the tokenizer and the data), and it ends with the process.
+    kernel, and what it is given of every row (so by the tokenizer or image processor and the data), and it ends with
+    the process.
 
     Args:
         backbone: the backbone.
-        limit_bytes: how much is held in memory; what does not fit lies in memory-mapped files.
-        folder: where these files are made; they have no name, and the operating system frees them with the process.
+        room: where they are kept.
     """
 
-    def __init__(self, backbone: Backbone, *, limit_bytes: int, folder: Path) -> None:
+    def __init__(self, backbone: Backbone, room: Room) -> None:
         self._backbone = backbone
-        self._left = limit_bytes
-        self._folder = folder
+        self._room = room
         self._kept: dict[tuple[object, ...], Stored | None] = {}
 
     def below(self, split: Encoded, layer: int | None, *, batch_size: int, max_tokens: int) -> Stored | None:
@@ -116,10 +111,11 @@ class Activations:
             _log.warning("layers of %s cannot be skipped; it computes whole", backbone.source)
             return None
         pooled = layer is None and not split.problem.per_token
-        lengths = torch.tensor([1 if pooled else len(ids) for ids in split.ids])
+        lengths = torch.ones(len(split), dtype=torch.long) if pooled else torch.tensor(split.lengths)
         starts = lengths.cumsum(0) - lengths
         dtype = torch.float32 if pooled else parameter.dtype
-        states = self._room(int(lengths.sum()), backbone.layout.hidden_size, dtype, parameter.device)
+        shape = int(lengths.sum()), backbone.layout.hidden_size
+        states = self._room.take(shape, dtype, parameter.device, "activations, which are computed anew")
         if states is None:
             return None
         for batch in scoring_batches(split, **bounds):
@@ -133,28 +129,6 @@ class Activations:
                     start, length = int(starts[row]), int(lengths[row])
                     states[start : start + length] = hidden[:length]
         return Stored(layer, states, starts, lengths, returns, pooled)
-
-    def _room(self, rows: int, size: int, dtype: torch.dtype, device: torch.device) -> Tensor | None:
-        """Memory while the limit allows, else a mapped file, else nothing."""
-        wanted = rows * size * dtype.itemsize
-        if wanted <= self._left:
-            with suppress(RuntimeError):  # less may be free than allowed
-                states = torch.empty(rows, size, dtype=dtype, device=device)
-                self._left -= wanted
-                return states
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(self._folder).free
-            if wanted > free * _SHARE_OF_DISK:
-                raise OSError(errno.ENOSPC, f"{free / 1e9:.1f} GB are free in {self._folder}, and half of it is left")
-            with tempfile.NamedTemporaryFile(dir=self._folder, prefix="activations-", suffix=".tmp") as file:
-                # Reserved at once: a mapped page that finds the disk full would kill the process.
-                os.posix_fallocate(file.fileno(), 0, wanted)
-                mapped = torch.from_file(file.name, shared=True, size=rows * size, dtype=dtype)
-        except (OSError, RuntimeError) as error:  # torch raises the second where a file cannot be mapped
-            _log.warning("no room for %.1f GB of activations: %s; they are computed anew", wanted / 1e9, error)
-            return None
-        return mapped.view(rows, size)
 
 
 @contextmanager
@@ -233,7 +207,7 @@ def _returned_below(backbone: Backbone, layer: int, split: Encoded) -> tuple[int
 
     Tried on the shortest and the longest text, so on one with padding.
     """
-    rows = sorted(range(len(split)), key=lambda row: len(split.ids[row]))
+    rows = sorted(range(len(split)), key=split.lengths.__getitem__)
     batch = replace(collate(split, [rows[0], rows[-1]]), rows=(0, 1))
     parameter = next(backbone.model.parameters())
     inputs = batch.inputs_on(parameter.device)
@@ -241,13 +215,13 @@ def _returned_below(backbone: Backbone, layer: int, split: Encoded) -> tuple[int
         with _watched(backbone, layer) as seen:
             pooled = backbone.encode(inputs)
         hidden = seen.hidden
-        shape = (*batch.shape, backbone.layout.hidden_size)
+        lengths = torch.tensor([split.lengths[row] for row in (rows[0], rows[-1])])
+        shape = (2, int(lengths.max()), backbone.layout.hidden_size)
         if not isinstance(hidden, Tensor) or (hidden.shape, hidden.dtype) != (shape, parameter.dtype):
             return None
         # Each layer once and in turn: where weights are shared, what is trained in a layer changes its own input.
         if seen.called[: layer + 1] != [*range(layer + 1)] or min(seen.called[layer + 1 :], default=layer + 1) <= layer:
             return None
-        lengths = torch.tensor([len(split.ids[row]) for row in (rows[0], rows[-1])])
         states = torch.cat([own[:length] for own, length in zip(hidden, lengths.tolist(), strict=True)])
         stored = Stored(layer, states, lengths.cumsum(0) - lengths, lengths, tuple(seen.returned[:layer]))
         with suppress(Exception):  # whatever it fails of, it cannot resume

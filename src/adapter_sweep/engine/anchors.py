@@ -8,7 +8,7 @@ from torch import Tensor
 
 from adapter_sweep.engine import probe
 from adapter_sweep.engine.activations import Stored
-from adapter_sweep.engine.batches import Encoded
+from adapter_sweep.engine.encoded import Encoded
 from adapter_sweep.engine.problems import Tokens, entities_of, tags_of
 from adapter_sweep.engine.tasks.data import Split, TaskData
 

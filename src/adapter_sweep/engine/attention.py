@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adapter_sweep.engine.backbone import Attention, Backbone
 from adapter_sweep.engine.choices import Choice, Seconds, measured, time_in_turn
+from adapter_sweep.engine.modality import random_inputs
 
 __all__ = ["choose_attention", "typical_batch"]
 
@@ -69,15 +70,14 @@ def _faster(backbone: Backbone, rows: int, tokens: int) -> Choice[Attention]:
 
 def _time_kernels(backbone: Backbone, rows: int, tokens: int, device: torch.device) -> Seconds:
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(backbone.vocabulary_size, (rows, tokens), generator=generator).to(device)
-    mask = torch.ones_like(ids)
-    if rows > 1 and tokens > 1:
-        mask[0, -1] = 0  # a batch without padding takes a shortcut that most batches do not
+    inputs = random_inputs(backbone.model, rows=rows, tokens=tokens, generator=generator)
+    if rows > 1 and tokens > 1 and "attention_mask" in inputs:
+        inputs["attention_mask"][0, -1] = 0  # a batch without padding takes a shortcut that most batches do not
 
     def step(kernel: Attention) -> None:
         backbone.use_attention(kernel)
         with torch.enable_grad():
-            backbone.encode({"input_ids": ids, "attention_mask": mask}).sum().backward()  # type: ignore[no-untyped-call]
+            backbone.encode(inputs).sum().backward()  # type: ignore[no-untyped-call]
 
     # The weights are frozen: gradients flow through the activations, as on their way to the lowest adapter.
     hook = backbone.model.get_input_embeddings().register_forward_hook(_require_gradient)  # type: ignore[operator]

@@ -8,7 +8,7 @@ import torch
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec, ParamCount
 from adapter_sweep.engine.backbone import Backbone, fingerprint, structure_of
 from adapter_sweep.engine.batches import Batch
-from adapter_sweep.errors import GuardError
+from adapter_sweep.errors import FrozenWeightsError, GuardError
 
 __all__ = [
     "MAX_IDENTITY_GAP",
@@ -59,9 +59,9 @@ def check_identity(model: AdaptedModel, batch: Batch) -> float:
 def check_frozen(backbone: Backbone) -> None:
     """The backbone's weights and buffers are bit-identical to those that were loaded, and no module has other hooks."""
     if fingerprint(dict(backbone.model.named_parameters())) != backbone.held:
-        raise GuardError("the frozen backbone's weights changed during the trial")
+        raise FrozenWeightsError("the frozen backbone's weights changed during the trial")
     if structure_of(backbone.model) != backbone.structure:
-        raise GuardError("the frozen backbone's modules, hooks or buffers changed during the trial")
+        raise FrozenWeightsError("the frozen backbone's modules, hooks or buffers changed during the trial")
 
 
 def check_param_count(model: AdaptedModel, expected: ParamCount) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from adapter_sweep.engine.adapters import AdaptedModel
 from adapter_sweep.engine.methods.insertion import Insertion, inserted, served
+from adapter_sweep.engine.modality import random_inputs
 
 __all__ = [
     "LatencySpec",
@@ -44,7 +45,7 @@ class LatencySpec:
     """The batch shapes and the effort.
 
     Attributes:
-        tokens: length of every text, in tokens.
+        tokens: length of every text, in tokens; an image is as large as the model takes it.
         batch_size: examples in the throughput batch.
         pairs: paired readings, adapted and frozen, at batch 1.
         batch_pairs: the same at the throughput batch.
@@ -144,10 +145,8 @@ def _seconds(
     """What `_in_turn` gives for the model, adapted by the insertion, on one batch shape, warmed up."""
     backbone = model.backbone
     device = next(model.parameters()).device
-    vocabulary = backbone.vocabulary_size
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(vocabulary, (batch_size, spec.tokens), generator=generator).to(device)
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    inputs = random_inputs(backbone.model, rows=batch_size, tokens=spec.tokens, generator=generator)
 
     def forward() -> Tensor:
         return model.read(inputs)

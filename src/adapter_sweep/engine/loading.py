@@ -15,9 +15,11 @@ from transformers import (
     AutoTokenizer,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import cached_file
 
 from adapter_sweep.engine.backbone import Attention, Backbone, Pooling, Precision, wrap_backbone
 from adapter_sweep.engine.modality import modality_of
+from adapter_sweep.engine.refusing import TELLING_FILES, refuse_code_and_pickles
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 
 __all__ = ["load_backbone", "prepare_tokenizer"]
@@ -44,7 +46,8 @@ def load_backbone(
 ) -> Backbone:
     """Load a transformer from a directory or the hub: weights only as safetensors, remote code never.
 
-    Of an encoder-decoder the encoder is kept; the files may hold the whole model or the encoder alone.
+    Of an encoder-decoder the encoder is kept; the files may hold the whole model or the encoder alone. A model that
+    names code of its own, or weights that are no safetensors, is refused before any of it is read.
 
     Args:
         attention: the attention kernel; the library's choice for this model unless given.
@@ -63,6 +66,7 @@ def load_backbone(
         options["revision"] = revision
     tokenizer = processor = None
     try:
+        refuse_code_and_pickles(where, _telling_files(source, options))
         config = AutoConfig.from_pretrained(source, **options)
         reads_images = _reads_images(config)
         if isinstance(source, Path):
@@ -82,6 +86,11 @@ def load_backbone(
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         # What the hub cannot deliver is no fault of the user's; what lies in a folder, or does not fit, is.
+        if "trust_remote_code" in str(error):
+            raise UserInputError(
+                f"backbone: {where} needs code of its own, which is never run here; expected a model that transformers "
+                "has the classes of"
+            ) from error
         kind = AdapterSweepError if isinstance(error, OSError) and not isinstance(source, Path) else UserInputError
         raise kind(
             f"backbone: {where} could not be loaded: {_first_line(error)}. Expected: a model directory or hub name "
@@ -113,6 +122,18 @@ def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, where: str) -> None:
             "of a text or for what is unknown; name one as pad_token in its tokenizer_config.json"
         )
     tokenizer.padding_side = tokenizer.truncation_side = "right"
+
+
+def _telling_files(source: str | Path, options: Mapping[str, Any]) -> dict[str, Path]:
+    """Those of the model's files that say what else is loaded: in its folder, or fetched from the hub."""
+    if isinstance(source, Path):
+        paths = {name: source / name for name in TELLING_FILES}
+        return {name: path for name, path in paths.items() if path.is_file()}
+    found = {
+        name: cached_file(source, name, revision=options.get("revision"), _raise_exceptions_for_missing_entries=False)
+        for name in TELLING_FILES
+    }
+    return {name: Path(path) for name, path in found.items() if path is not None}
 
 
 def _reads_images(config: object) -> bool:

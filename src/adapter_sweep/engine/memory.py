@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from adapter_sweep.engine.adapters import AdaptedModel
-from adapter_sweep.engine.batches import Batch, Encoded, collate
+from adapter_sweep.engine.batches import Batch, collate
 from adapter_sweep.engine.cohort import Cohort
+from adapter_sweep.engine.encoded import Encoded
 
 __all__ = ["available_bytes", "cohort_bound", "free_memory", "is_out_of_memory", "saved_bytes"]
 
@@ -55,14 +56,14 @@ def cohort_bound(model: AdaptedModel, split: Encoded, *, batch_size: int, max_to
     each = _BYTES_PER_PARAMETER * model.count_params().total
     if not model.insertion.shares_pass:
         return max(1, int(_SHARE * share * available / each))
-    longest = max(range(len(split)), key=lambda row: len(split.ids[row]))
+    longest = max(range(len(split)), key=split.lengths.__getitem__)
     try:
         one, two = (saved_bytes(model, collate(split, [longest] * rows)) for rows in (1, 2))
     except Exception as error:
         if is_out_of_memory(error):
             return 1
         raise
-    rows = max(1, min(batch_size, max_tokens // len(split.ids[longest])))
+    rows = max(1, min(batch_size, max_tokens // split.lengths[longest]))
     each += one + (rows - 1) * (two - one)
     return max(1, int(_SHARE * share * available / each))
 

@@ -3,14 +3,24 @@
 Shapes: B rows, T tokens, C channels, H height, W width.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Modality", "count_image_tokens", "example_inputs", "has_image_token", "modality_of", "vocabulary_size"]
+from adapter_sweep.scores import Modality
 
-Modality = Literal["text", "image"]
+__all__ = [
+    "Modality",
+    "count_image_tokens",
+    "example_inputs",
+    "has_image_token",
+    "image_shape",
+    "modality_of",
+    "random_inputs",
+    "vocabulary_size",
+]
+
 # Not the lowest, which are special tokens in most vocabularies.
 _FIRST_ID = 3
 
@@ -33,15 +43,38 @@ def example_inputs(model: nn.Module, *, rows: int = 1, tokens: int = 4) -> dict[
     """
     device = next(model.parameters()).device
     if modality_of(model) == "image":
-        config: Any = model.config
-        pixels = torch.rand(1, config.num_channels, *_height_and_width(config.image_size), generator=_generator())
-        pixels = pixels.repeat(rows, 1, 1, 1)
+        pixels = torch.rand(1, *image_shape(model), generator=_generator()).repeat(rows, 1, 1, 1)
         pixels[:, :, -1, -1] += torch.arange(rows).unsqueeze(1)
         return {"pixel_values": pixels.to(device)}
     ids = torch.arange(_FIRST_ID, _FIRST_ID + tokens).repeat(rows, 1)
     ids[:, -1] += torch.arange(rows)
     ids = ids.to(device) % vocabulary_size(model)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def random_inputs(model: nn.Module, *, rows: int, tokens: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Inputs of the shape that a model's real ones have, on its device, the same for the same state of the generator.
+
+    Args:
+        model: a transformers model without a task head.
+        rows: B.
+        tokens: T, of a text; an image has as many as it has.
+        generator: on the CPU.
+
+    Returns:
+        `input_ids` and `attention_mask` [B, T], or `pixel_values` [B, C, H, W].
+    """
+    device = next(model.parameters()).device
+    if modality_of(model) == "image":
+        return {"pixel_values": torch.randn(rows, *image_shape(model), generator=generator).to(device)}
+    ids = torch.randint(vocabulary_size(model), (rows, tokens), generator=generator).to(device)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def image_shape(model: nn.Module) -> tuple[int, int, int]:
+    """C, H and W of the images that a model takes."""
+    config: Any = model.config
+    return (int(config.num_channels), *_height_and_width(config.image_size))
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ holds. The model trains alone and computes whole; a trial that resumes from kept
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from adapter_sweep.engine.adapters import AdaptedModel
-from adapter_sweep.engine.batches import Encoded
+from adapter_sweep.engine.encoded import Encoded
 from adapter_sweep.engine.train_spec import TrainSpec
 from adapter_sweep.engine.training import train_cohort
 
@@ -27,8 +27,8 @@ _FEW = 2  # rows of the smaller of two batches: of a single row some operations 
 
 def largest_batch(split: Encoded, spec: TrainSpec) -> tuple[int, ...]:
     """The rows of as many of the longest texts as a batch holds."""
-    rows = sorted(range(len(split)), key=lambda row: len(split.ids[row]), reverse=True)
-    return tuple(rows[: max(1, min(spec.batch_size, spec.max_tokens // len(split.ids[rows[0]])))])
+    rows = sorted(range(len(split)), key=split.lengths.__getitem__, reverse=True)
+    return tuple(rows[: max(1, min(spec.batch_size, spec.max_tokens // split.lengths[rows[0]]))])
 
 
 def peak_train_memory(model: AdaptedModel, split: Encoded, spec: TrainSpec) -> int | None:
@@ -62,19 +62,11 @@ class _TooLargeError(Exception):
 
 
 def _step(model: AdaptedModel, split: Encoded, rows: tuple[int, ...], spec: TrainSpec) -> None:
-    (training,) = train_cohort([model], _part(split, rows), [replace(spec, epochs=1)])
+    (training,) = train_cohort([model], split.part(rows), [replace(spec, epochs=1)])
     if training.error is not None:
         raise training.error
     if training.micro_batches != spec.micro_batches:  # training's answer where memory runs out
         raise _TooLargeError
-
-
-def _part(split: Encoded, rows: tuple[int, ...]) -> Encoded:
-    """A split of these rows: whatever it holds of every row."""
-    values = {f.name: getattr(split, f.name) for f in fields(split)}
-    held = {name: v for name, v in values.items() if isinstance(v, tuple) and len(v) == len(split)}
-    part: dict[str, Any] = {name: tuple(value[row] for row in rows) for name, value in held.items()}
-    return replace(split, **part)
 
 
 def _on_gpu(model: AdaptedModel, step: Callable[[int], None], rows: int, device: torch.device) -> int:

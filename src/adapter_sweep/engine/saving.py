@@ -9,7 +9,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from adapter_sweep.durable import replacing, write_text
-from adapter_sweep.engine.adapters import AdaptedModel
+from adapter_sweep.engine.adapters import AdaptedModel, count_params
 from adapter_sweep.engine.backbone import Backbone
 from adapter_sweep.engine.methods import METHODS, MethodSpec, spec_of
 from adapter_sweep.errors import UserInputError
@@ -65,7 +65,8 @@ def load_adapted(backbone: Backbone, folder: Path) -> tuple[AdaptedModel, tuple[
         spec = _spec(about["method"], about["spec"])
         labels = tuple(str(name) for name in about["label_names"])
         head = {"outputs": len(labels), "per_token": False, **about.get("problem", {})}
-        made_for, pooling, precision = about["backbone"], about["pooling"], about["precision"]
+        made_for = {key: str(about["backbone"][key]) for key in ("source", "fingerprint")}
+        pooling, precision = about["pooling"], about["precision"]
         tensors = load_file(folder / WEIGHTS_FILE)
     except Exception as error:  # a broken file can raise nearly anything while it is parsed
         raise UserInputError(f"{folder} holds no adapter that can be read: {type(error).__name__}: {error}") from error
@@ -76,10 +77,14 @@ def load_adapted(backbone: Backbone, folder: Path) -> tuple[AdaptedModel, tuple[
             f"{folder} was made for {made_for['source']}, {pooling} pooling, weights {made_for['fingerprint'][:12]}…, "
             f"not for {backbone.source}, {backbone.pooling} pooling, weights {backbone.fingerprint[:12]}…"
         )
-    model = AdaptedModel(backbone, spec, head["outputs"], seed=0, per_token=head["per_token"])
     try:
+        counted = count_params(backbone.model, backbone.layout, spec, int(head["outputs"])).total
+        held = sum(tensor.numel() for tensor in tensors.values())
+        if counted != held:  # before anything of the size that is described is made
+            raise ValueError(f"{held:,} numbers, where {counted:,} are described")
+        model = AdaptedModel(backbone, spec, head["outputs"], seed=0, per_token=bool(head["per_token"]))
         model.load_state_dict(tensors)
-    except RuntimeError as error:
+    except Exception as error:  # a description can be wrong in any way
         raise UserInputError(f"{folder}/{WEIGHTS_FILE} does not fit {CONFIG_FILE}: {error}") from error
     return model, labels
 

@@ -9,8 +9,9 @@ import torch
 
 from adapter_sweep.engine.activations import Stored
 from adapter_sweep.engine.adapters import AdaptedModel
-from adapter_sweep.engine.batches import Encoded, scoring_batches
+from adapter_sweep.engine.batches import scoring_batches
 from adapter_sweep.engine.cohort import Cohort
+from adapter_sweep.engine.encoded import Encoded
 from adapter_sweep.engine.latency import training_step
 
 __all__ = ["Scores", "score", "score_cohort"]

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from adapter_sweep.engine.activations import Stored
 from adapter_sweep.engine.adapters import AdaptedModel
-from adapter_sweep.engine.batches import Batch, Encoded, count_batches, epoch_batches, moved, split_batch
+from adapter_sweep.engine.batches import Batch, count_batches, epoch_batches, moved, split_batch
 from adapter_sweep.engine.cohort import Cohort
+from adapter_sweep.engine.encoded import Encoded
 from adapter_sweep.engine.guards import check_finite_loss
 from adapter_sweep.engine.latency import training_step
 from adapter_sweep.engine.memory import free_memory, is_out_of_memory

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from adapter_sweep.records import StudyView, TrialState, TrialView
 from adapter_sweep.report.front import candidates, cost_objective, front, primary_objective
 from adapter_sweep.report.intervals import standard_error
-from adapter_sweep.report.wording import costs_text, describe, metric_name, number, one_line, short_keys
+from adapter_sweep.report.noise import NOISY
+from adapter_sweep.report.wording import costs_text, describe, metric_name, number, one_line, short_keys, task_metric
 
 __all__ = ["Answer", "answer", "less_of", "score_text"]
 
@@ -53,6 +54,7 @@ def answer(study: StudyView) -> Answer:
             near = cheapest
     details = [
         _counts(study),
+        *_positive_class(study),
         _front(study, len(members)),
         *_missing(study),
         *_beside_anchors(study, best, error),
@@ -175,9 +177,15 @@ def _beside_anchors(study: StudyView, best: TrialView, error: float | None) -> l
     return sentences
 
 
+def _positive_class(study: StudyView) -> list[str]:
+    name = study.provenance.get("f1_class")
+    if name is None or task_metric(study) != "f1":
+        return []
+    return [f"F1 is that of class “{one_line(name, 60)}”: the other class counts only where it is taken for this one."]
+
+
 def _noisy(members: list[TrialView]) -> list[str]:
-    keys = ("latency_noisy", "batch_latency_noisy")
-    noisy = [trial.number for trial in members if any(trial.metrics.get(key) for key in keys)]
+    noisy = [trial.number for trial in members if any(trial.metrics.get(key) for key in NOISY)]
     if not noisy:
         return []
     shown = ", ".join(str(n) for n in noisy[:10]) + (" and more" if len(noisy) > 10 else "")

@@ -11,6 +11,7 @@ from adapter_sweep.records import StudyView, TrialState, TrialView
 from adapter_sweep.report.checks_space import edge_remarks, size_remark
 from adapter_sweep.report.front import front, primary_objective
 from adapter_sweep.report.intervals import standard_error
+from adapter_sweep.report.noise import NOISY
 from adapter_sweep.report.scales import searched_keys
 from adapter_sweep.report.scores import SEEDS
 from adapter_sweep.report.wording import metric_name, one_line
@@ -20,7 +21,6 @@ __all__ = ["Check", "Verdict", "checks"]
 _FAILED_SHARE = 0.10  # beyond, what fails is no accident
 _REFUSED_SHARE = 0.50  # beyond, most of the search space is outside the budget
 _VERSION = ("adapter-sweep", "code_commit")
-_NOISY = ("latency_noisy", "batch_latency_noisy")
 _NAMED = 8  # trials or facts named in a sentence at most
 
 
@@ -147,10 +147,10 @@ def _seeds(study: StudyView) -> Check:
 
 def _latency(study: StudyView) -> Check:
     name = "Latency readings"
-    read = [trial for trial in study.in_state(TrialState.COMPLETE) if any(key in trial.metrics for key in _NOISY)]
+    read = [trial for trial in study.in_state(TrialState.COMPLETE) if any(key in trial.metrics for key in NOISY)]
     if not read:
         return Check(name, Verdict.UNKNOWN, "No latency was read.")
-    noisy = [trial for trial in read if any(trial.metrics.get(key) for key in _NOISY)]
+    noisy = [trial for trial in read if any(trial.metrics.get(key) for key in NOISY)]
     members = {trial.number for trial in front(study)}
     if not noisy:
         return Check(name, Verdict.PASSED, "None was noisy: each reading's IQR is within 10 % of its median.")

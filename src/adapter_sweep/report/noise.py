@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 
-__all__ = ["noise_floor"]
+__all__ = ["NOISY", "noise_floor"]
+
+NOISY = ("latency_noisy", "batch_latency_noisy", "merged_latency_noisy")
+"""What says of each of a trial's readings that it spreads too far to be believed."""
 
 _LATENCY = ("latency_ratio", "latency_p50_ms", "latency_p90_ms")
 

@@ -5,6 +5,7 @@ import math
 from adapter_sweep.records import StudyView
 from adapter_sweep.report.answer import less_of
 from adapter_sweep.report.choosing import Choice, Limit, Option, noise_between
+from adapter_sweep.report.noise import NOISY
 from adapter_sweep.report.scores import Score, anchor_scores, outdone_trials, score_words
 from adapter_sweep.report.wording import (
     command,
@@ -116,7 +117,7 @@ def _notes(study: StudyView, choice: Choice, chosen: Option) -> list[str]:
         if floor and limit.bound == "most" and limit.value - value < floor:
             name = metric_name(limit.key, study)
             notes.append(f"its {name} is within the noise floor (± {floor:.3f}) of the limit, and may be over it")
-    if any(chosen.trial.metrics.get(key) for key in ("latency_noisy", "batch_latency_noisy")):
+    if any(chosen.trial.metrics.get(key) for key in NOISY):
         notes.append("its latency was read on a noisy machine")
     if chosen.score.source == "test" and chosen.score.seeds == 1:
         notes.append("it was confirmed on one seed only: nothing is known of what another seed would have done")

@@ -12,10 +12,10 @@ from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import Confirmation, ConfirmedRun, ParamValue, Prediction, StudyView, TrialState, TrialView
 from adapter_sweep.study.grid import params_key
 from adapter_sweep.study.ledger import PREDICTIONS_FILE, Ledger
+from adapter_sweep.study.names import CONFIRMED
 
 __all__ = ["CONFIRMED", "SEED", "confirming_study", "lost_runs", "read_study", "write_anchors"]
 
-CONFIRMED = ".confirmed"  # what a study's name is followed by in that of its finalists'
 SEED = "train.seed"
 _ANCHORS_FILE = "anchors.json"
 _log = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from optuna.trial import TrialState as OptunaState
 
 from adapter_sweep.config.naming import plain_params
 from adapter_sweep.records import ParamValue, StudyView, TrialState, TrialView
+from adapter_sweep.study.names import inside
 
 __all__ = [
     "PREFIX",
@@ -113,7 +114,7 @@ def study_view(name: str, folder: Path, facts: Mapping[str, Any], trials: Sequen
 def trial_view(trial: FrozenTrial, folder: Path, facts: Mapping[str, Any]) -> TrialView:
     """A trial as the contract has it, without what lies in files."""
     own = facts_of(trial.user_attrs)
-    weights = own.get("weights_path")
+    weights = inside(folder, own["weights_path"]) if own.get("weights_path") else None
     death = death_of(trial)
     return TrialView(
         number=trial.number,
@@ -125,7 +126,7 @@ def trial_view(trial: FrozenTrial, folder: Path, facts: Mapping[str, Any]) -> Tr
         ended=_aware(trial.datetime_complete),
         overrides=tuple(own.get("overrides", ())),
         provenance=own.get("provenance", {}),
-        weights_path=str(folder / weights) if weights else None,
+        weights_path=str(weights) if weights else None,
         mlflow_run_id=facts["mlflow_runs"].get(str(trial.number)),
     )
 

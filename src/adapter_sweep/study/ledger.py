@@ -3,14 +3,14 @@
 import functools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from adapter_sweep.config import Dimension
@@ -21,7 +21,9 @@ from adapter_sweep.records import Direction, ParamValue, StudyView, TrialState, 
 from adapter_sweep.study.facts import PREFIX, deaths, differences, retry_of, state_of
 from adapter_sweep.study.grid import grid_points_in_order
 from adapter_sweep.study.heart import Heart
-from adapter_sweep.study.presence import enter, leave, processes_at_work, study_lock
+from adapter_sweep.study.locking import one_using
+from adapter_sweep.study.names import check_new_name, study_folder
+from adapter_sweep.study.presence import enter, leave, processes_at_work
 from adapter_sweep.study.queue import Queue
 from adapter_sweep.study.reading import CURVES_FILE, PREDICTIONS_FILE, trial_folder, view_study, view_trial
 from adapter_sweep.study.recovery import Recovery
@@ -31,7 +33,6 @@ from adapter_sweep.study.slots import Hold
 from adapter_sweep.study.stopping import StopSign, ask_to_stop
 from adapter_sweep.study.storage import (
     HEARTBEAT_SECONDS,
-    all_hosts_lock,
     ledger_errors,
     locks_folder,
     open_storage,
@@ -89,7 +90,8 @@ class Ledger:
             points = grid_points_in_order(self._space, seed)
         self._queue = Queue(self._rows, self._space, points)
         self._latencies: dict[str, dict[str, float]] = {}
-        self._locks = locks_folder(url, results_dir) / study.study_name
+        self.folder = study_folder(results_dir, study.study_name)
+        self._locks = locks_folder(url, results_dir) / self.folder.name
         self._heart = Heart(self._rows.beat, heartbeat_seconds)
         self._recovery = Recovery(
             self._rows,
@@ -98,7 +100,6 @@ class Ledger:
             seconds=heartbeat_seconds,
             max_retries=max_retries,
         )
-        self.folder = results_dir / study.study_name
         self.stop_sign: StopSign | None = None  # of a study that is worked on
 
     @classmethod
@@ -135,6 +136,7 @@ class Ledger:
         storage = open_storage(url, results_dir, heartbeat_seconds)
         wanted = json.loads(json.dumps(dict(definition)))  # as the ledger gives it back
         with ledger_errors(f"study {name!r} cannot be opened"):
+            check_new_name(name, optuna.get_all_study_names(storage))
             study = optuna.create_study(
                 study_name=name, storage=storage, directions=list(objectives.values()), load_if_exists=True
             )
@@ -212,8 +214,7 @@ class Ledger:
         with self._locked():
             self._recover()
             trials = self._rows.trials()
-            begun = sum(1 for t in trials if t.state != OptunaState.WAITING and state_of(t).counts)
-            if n_trials is not None and begun >= n_trials:
+            if n_trials is not None and _counted(trials) >= n_trials:
                 return None
             if (in_company and self._queue.next_goes_alone(trials)) or not self._queue.prepare(trials):
                 return None
@@ -322,9 +323,29 @@ class Ledger:
         """This process is done with the study."""
         leave(self._locks)
 
-    def running(self) -> list[int]:
-        """The numbers of the trials that have begun and not ended, whoever works on them."""
-        return [trial.number for trial in self._rows.trials() if trial.state == OptunaState.RUNNING]
+    def lose(self, trial: optuna.Trial, reason: str) -> TrialState:
+        """Mark a running trial as one whose process died: this one, which can go on with none.
+
+        Returns:
+            Its state: interrupted, and its configuration queued again, or failed where that was done often enough.
+        """
+        with self._locked():
+            trials = self._rows.trials()
+            self._recovery.mark(trials, trials[trial.number], reason)
+            self._queue.restore()
+        return state_of(self._rows.trials()[trial.number])
+
+    def left(self, n_trials: int) -> int:
+        """How many of `n_trials` are still to begin; those whose process has died are found first."""
+        with self._locked():
+            self._recover()
+            return max(0, n_trials - _counted(self._rows.trials()))
+
+    def awaited(self, n_trials: int) -> list[int]:
+        """The numbers of the trials that run, whoever works on them, where fewer than `n_trials` have ended."""
+        trials = self._rows.trials()
+        running = [trial.number for trial in trials if trial.state == OptunaState.RUNNING]
+        return running if _counted(trials) - len(running) < n_trials else []
 
     def queued(self) -> list[dict[str, ParamValue]]:
         """The parameters of the trials that are asked for next: those of interrupted ones."""
@@ -359,14 +380,17 @@ class Ledger:
         with self._locked():
             ask_to_stop(self._study)
 
-    def fact(self, name: str) -> Any:
-        """A fact of the study (see `set_facts`); None where it has none of that name."""
-        return self._rows.fact(name)
-
     def set_facts(self, **facts: object) -> None:
-        """Write facts of the study: `config`, `search_space`, `n_trials`, `provenance`, `anchors`, `mlflow_run_id`."""
+        """Write facts of the study: `config`, `search_space`, `n_trials`, `provenance`, `anchors`, `mlflow_run_id`.
+
+        And `job`, what whoever joins it needs besides.
+        """
         for name, value in facts.items():
             self._rows.set(name, value)
+
+    def fact(self, name: str) -> Any:
+        """A fact of the study; None where it has none of that name."""
+        return self._rows.fact(name)
 
     def set_mlflow_run(self, number: int, run_id: str) -> None:
         """Write which MLflow run shows a trial. Optuna keeps a finished trial as it is, so the study holds it.
@@ -441,9 +465,8 @@ class Ledger:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One at a time, among this host's processes, and among those of all hosts that share a PostgreSQL server."""
-        self._locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(study_lock(self._locks)), all_hosts_lock(self._rows.database, self.name):
+        """One at a time, among the study's processes; see `one_using`."""
+        with one_using(self._rows.database, self._locks, self.name):
             yield
 
     def _slot(self, number: int) -> Path:
@@ -453,3 +476,8 @@ class Ledger:
     def _objectives(self) -> dict[str, Direction]:
         objectives: dict[str, Direction] = self._rows.fact("objectives")
         return objectives
+
+
+def _counted(trials: Iterable[FrozenTrial]) -> int:
+    """How many of a study's trials have begun and count."""
+    return sum(1 for trial in trials if trial.state != OptunaState.WAITING and state_of(trial).counts)

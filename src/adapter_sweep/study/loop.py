@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,19 +19,23 @@ from adapter_sweep.cohort_size import cohort_size
 from adapter_sweep.config import validate, with_params
 from adapter_sweep.config.naming import overrides_of, plain_params
 from adapter_sweep.config.quoting import literal
+from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.durable import write_text
+from adapter_sweep.engine.health import is_usable
+from adapter_sweep.engine.memory import free_memory, is_out_of_memory
 from adapter_sweep.engine.training import Progress
-from adapter_sweep.errors import AdapterSweepError, DiskError, LedgerError
+from adapter_sweep.errors import AdapterSweepError, DiskError, FrozenWeightsError, LedgerError, SpoiltProcessError
 from adapter_sweep.records import ParamValue, TrialState, TrialView
 from adapter_sweep.study.disk import disk_trouble
-from adapter_sweep.study.ledger import CURVES_FILE, PREDICTIONS_FILE, Ledger
+from adapter_sweep.study.ledger import CURVES_FILE, PREDICTIONS_FILE, Ledger, TrialTakenError
 from adapter_sweep.study.stopping import StopSign
 from adapter_sweep.study.storage import ledger_errors
 from adapter_sweep.trial import Outcome, prepare_trial
 
-__all__ = ["ERROR_FILE", "Watcher", "run_trials"]
+__all__ = ["ERROR_FILE", "POLL_SECONDS", "Watcher", "run_trials"]
 
 ERROR_FILE = "error.txt"
+POLL_SECONDS = 2.0  # between two looks at the trials of other processes
 _TRIAL_SECTIONS = ("method", "train", "latency", "budget")
 _log = logging.getLogger(__name__)
 
@@ -67,6 +72,7 @@ def run_trials(
     overrides: tuple[str, ...] = (),
     fixed: Mapping[str, ParamValue] | None = None,
     told: Callable[[int], None] = lambda _: None,
+    wait: bool = False,
 ) -> list[int]:
     """Run trials until the ledger holds `n_trials`, however many processes take part; or one trial, whatever it holds.
 
@@ -79,6 +85,7 @@ def run_trials(
         overrides: what reproduces the study's fixed settings on the command line.
         fixed: parameters to show where nothing is searched.
         told: called with each trial's number once the ledger has it; what it raises is logged once and costs no trial.
+        wait: whether to stay until the trials of other processes have ended, and take over from those that die.
 
     Returns:
         The numbers of the trials this call ran.
@@ -86,16 +93,19 @@ def run_trials(
     Raises:
         KeyboardInterrupt: as it came; the running trial is marked interrupted and its configuration queued again.
         AdapterSweepError: the ledger cannot be read or written; the running trial is queued again at the next start.
+        SpoiltProcessError: this process can train nothing any more; another one can go on.
     """
     loop = _Loop(ledger, bench, values, _Careful(watch, told), overrides, fixed or {})
     size = cohort_size(validate(values), bench) if n_trials is not None else 1
     ran: list[int] = []
     with ledger_errors("the ledger failed; the same command continues the study once it is back"):
-        while numbers := loop.run_cohort(n_trials, size):
+        while True:
+            numbers = loop.run_cohort(n_trials, size)
             ran += numbers
-            if n_trials is None:
-                break
-    return ran
+            if n_trials is None or not (numbers or (wait and ledger.awaited(n_trials))):
+                return ran
+            if not numbers:
+                time.sleep(POLL_SECONDS)
 
 
 @dataclass
@@ -129,10 +139,15 @@ class _Loop:
         with ExitStack() as slots:
             try:
                 self._look()
-                while len(running) < size and (asked := self._ledger.ask(n_trials)) is not None:
+                while len(running) < size:
+                    asked = self._ledger.ask(n_trials, in_company=bool(running))
+                    if asked is None:
+                        break
                     trial, slot = asked
                     slots.callback(slot.close)
                     running.append(_Running(trial, self._ledger.trial_folder(trial.number)))
+                    if size > 1 and self._ledger.goes_alone(trial):
+                        break
                 cohorts: dict[object, list[tuple[_Running, Ready]]] = {}
                 for run in running:
                     with self._failing(run):
@@ -141,6 +156,13 @@ class _Loop:
                             cohorts.setdefault(ready.trial.pass_key, []).append((run, ready))
                 for cohort in cohorts.values():
                     self._train(cohort)
+            except SpoiltProcessError as error:
+                # Each is tried again elsewhere, alone: it may have been the cause.
+                for run in running:
+                    if not run.ended:
+                        self._ledger.lose(run.trial, f"its process could train no more: {error}")
+                        self._pass_on(run)
+                raise
             except (KeyboardInterrupt, DiskError) as interrupt:
                 reason = str(interrupt) or "interrupted by the user"
                 for run in running:
@@ -157,6 +179,10 @@ class _Loop:
 
     def _begin(self, run: _Running) -> Ready | None:
         """Note what a trial is and find its cost; None where it is over the budget."""
+        self._note(run)
+        return self._prepare(run)
+
+    def _note(self, run: _Running) -> None:
         trial, params = run.trial, plain_params(run.trial.params)
         self._watch.begin(trial.number, params or self._fixed)
         if not params:  # nothing is searched: the study's configuration is that of its newest trial alone
@@ -169,6 +195,9 @@ class _Loop:
             provenance=self._bench.provenance(),
         )
         run.folder.mkdir(parents=True, exist_ok=True)
+
+    def _prepare(self, run: _Running) -> Ready | None:
+        trial, params = run.trial, plain_params(run.trial.params)
         watch = _OfTrial(trial.number, self._watch, self._ledger.stop_sign)
         config = validate(with_params(self._values, params))
         prepared = prepare_trial(config, self._bench, self._ledger, watch)
@@ -180,13 +209,34 @@ class _Loop:
     def _train(self, cohort: list[tuple[_Running, Ready]]) -> None:
         try:
             outcomes = train_trials([ready for _, ready in cohort], self._bench)
-        except Exception as error:  # nobody's own: all of them end with it
+        except Exception as error:  # nobody's own
+            if is_out_of_memory(error) and len(cohort) > 1:
+                free_memory(error)
+                self._train_halves([run for run, _ in cohort])
+                return
+            if isinstance(error, FrozenWeightsError) and len(cohort) > 1:  # nobody knows by which of them
+                raise SpoiltProcessError(str(error)) from error
             outcomes = [error for _ in cohort]
         for (run, _), outcome in zip(cohort, outcomes, strict=True):
             with self._failing(run):
                 if isinstance(outcome, Exception):
                     raise outcome
                 self._end(run, outcome)
+            if isinstance(outcome, FrozenWeightsError):
+                raise SpoiltProcessError(str(outcome)) from outcome
+
+    def _train_halves(self, runs: list[_Running]) -> None:
+        """What there was no memory for, from the start: the trials' weights may have changed."""
+        half = len(runs) // 2
+        for part in (runs[:half], runs[half:]):
+            again: list[tuple[_Running, Ready]] = []
+            for run in part:
+                with self._failing(run):
+                    ready = self._prepare(run)
+                    if ready is not None:
+                        again.append((run, ready))
+            if again:
+                self._train(again)
 
     def _end(self, run: _Running, outcome: Outcome) -> None:
         """Keep what a trial left, and tell the ledger."""
@@ -204,21 +254,30 @@ class _Loop:
             yield
         except (StorageInternalError, LedgerError):
             raise
+        except TrialTakenError as error:
+            _log.warning("%s", error)
+            self._pass_on(run)
         except AdapterSweepError as error:
-            self._tell(run, TrialState.FAILED, reason=str(error))
+            self._tell(run, TrialState.FAILED, reason=mask_credentials(str(error)))
         except Exception as error:  # torch, the file system, memory: with the whole story beside it
             if (trouble := disk_trouble(error)) is not None:  # every further trial would meet it
                 raise DiskError(
                     f"{run.folder}: cannot be written: {trouble}. No trial that has ended is lost; once it can be "
                     "written, the same command continues the study"
                 ) from error
+            if not is_usable(self._bench.device):
+                raise SpoiltProcessError(f"{self._bench.device} answers no more: {error}") from error
             with suppress(OSError):  # the disk may be what failed
-                story = "".join(traceback.format_exception(error))
+                story = mask_credentials("".join(traceback.format_exception(error)))
                 write_text(run.folder / ERROR_FILE, story)
-            self._tell(run, TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
+            self._tell(run, TrialState.FAILED, reason=mask_credentials(f"{type(error).__name__}: {error}"))
 
     def _tell(self, run: _Running, state: TrialState, **outcome: Any) -> None:
         self._ledger.tell(run.trial, state, **outcome)
+        self._pass_on(run)
+
+    def _pass_on(self, run: _Running) -> None:
+        """Tell whoever watches how a trial ended, by the ledger."""
         run.ended = True
         self._watch.end(self._ledger.view_trial(run.trial.number))
         run.told = True

@@ -17,6 +17,7 @@ from adapter_sweep.study.confirmation import CONFIRMED, confirming_study
 from adapter_sweep.study.exchange import complete_import, exported, import_study, is_half_imported
 from adapter_sweep.study.ledger import DELETING, Ledger
 from adapter_sweep.study.presence import exclusively
+from adapter_sweep.study.rows import Rows
 from adapter_sweep.study.stopping import STOP
 from adapter_sweep.study.storage import ledger_errors, locks_folder, open_storage
 
@@ -144,7 +145,7 @@ def restore_study(path: Path, *, url: str, results_dir: Path) -> str:
         storage = open_storage(url, results_dir)
         names = sorted(contents.ledger, key=len, reverse=True)  # that of the finalists first
         for name in (contents.study, confirming_study(contents.study)):
-            held.enter_context(exclusively(locks_folder(url, results_dir) / name, name))
+            held.enter_context(exclusively(storage, locks_folder(url, results_dir) / name, name))
             _make_room(storage, name, results_dir / name)
         if contents.total_bytes + _SPARE_BYTES > free_bytes(results_dir):
             raise AdapterSweepError(
@@ -206,8 +207,8 @@ def _nobody_works(name: str, ledgers: list[Ledger], url: str, results_dir: Path,
     """While open, nobody of this host begins to work on a study or its finalists, on which nobody works."""
     with ExitStack() as held:
         for study in (name, confirming_study(name)):
-            reads = command == "archive"
-            held.enter_context(exclusively(locks_folder(url, results_dir) / study, study, only_to_read=reads))
+            reads, storage = command == "archive", Rows(ledgers[0].optuna_study).database
+            held.enter_context(exclusively(storage, locks_folder(url, results_dir) / study, study, only_to_read=reads))
         working = [who for ledger in ledgers for who in ledger.at_work()]
         if working:
             raise UserInputError(

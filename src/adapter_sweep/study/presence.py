@@ -5,24 +5,19 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from optuna.storages import RDBStorage
 
 from adapter_sweep.errors import AdapterSweepError
+from adapter_sweep.study.locking import one_using
 from adapter_sweep.study.slots import Slot, is_held
 
-__all__ = ["enter", "exclusively", "leave", "processes_at_work", "study_lock"]
+__all__ = ["enter", "exclusively", "leave", "processes_at_work"]
 
 _FOLDER = "at-work"
-_PATIENCE_SECONDS = 10.0  # for another process to be done with the study's lock, which it holds for milliseconds
 _here: dict[Path, Slot] = {}
-
-
-def study_lock(locks: Path) -> Path:
-    """The file whose lock whoever counts or begins trials holds; `locks` is the study's folder of locks."""
-    return locks / "study.lock"
 
 
 def enter(locks: Path) -> None:
@@ -49,26 +44,18 @@ def processes_at_work(locks: Path) -> list[str]:
 
 
 @contextmanager
-def exclusively(locks: Path, name: str, *, only_to_read: bool = False) -> Iterator[None]:
-    """While open, no process of this host begins a trial of a study, nor begins to work on it.
+def exclusively(storage: RDBStorage, locks: Path, name: str, *, only_to_read: bool = False) -> Iterator[None]:
+    """While open, no other process begins a trial of a study, nor begins to work on it; see `one_using`.
 
     With `only_to_read` a folder that cannot be written is no hindrance: nobody can begin anything there.
 
     Raises:
-        AdapterSweepError: another process holds the study's lock, or the lock cannot be made.
+        AdapterSweepError: the lock cannot be made.
     """
-    lock = FileLock(study_lock(locks), timeout=_PATIENCE_SECONDS)
-    try:
-        locks.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise AdapterSweepError(f"study {name!r} is being worked on by another process; try again") from None
-    except OSError as error:
-        if only_to_read and error.errno in (errno.EROFS, errno.EACCES):
-            yield
-            return
-        raise AdapterSweepError(f"{locks}: cannot be written: {error.strerror}") from None
-    try:
+    with ExitStack() as held:
+        try:
+            held.enter_context(one_using(storage, locks, name))
+        except OSError as error:
+            if not (only_to_read and error.errno in (errno.EROFS, errno.EACCES)):
+                raise AdapterSweepError(f"{locks}: cannot be written: {error.strerror}") from None
         yield
-    finally:
-        lock.release()

@@ -53,10 +53,10 @@ class Recovery:
         found = 0
         for trial in running:
             if held[trial.number] is False:
-                found += self._mark(trials, trial, "its process ended without a word")
+                found += self.mark(trials, trial, "its process ended without a word")
             elif trial.number in lost:
                 silence = "ended without a word" if self._only_this_host else f"was silent for {self._grace} s"
-                found += self._mark(trials, trial, f"its process {silence}")
+                found += self.mark(trials, trial, f"its process {silence}")
         return found
 
     def living(self) -> list[int]:
@@ -77,7 +77,7 @@ class Recovery:
         self._suspected = {number: self._suspected.get(number, now) for number in silent}
         return {number for number, since in self._suspected.items() if now - since >= _SECOND_LOOK * self._seconds}
 
-    def _mark(self, trials: list[FrozenTrial], trial: FrozenTrial, reason: str) -> bool:
+    def mark(self, trials: list[FrozenTrial], trial: FrozenTrial, reason: str) -> bool:
         """End a trial; False where its process did so after the trials were read: then it stays as it was told."""
         handle = self._rows.trial(trial)
         try:

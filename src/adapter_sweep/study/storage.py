@@ -1,27 +1,29 @@
 """The ledger's database: opening it, and where the processes that share it find each other's locks."""
 
 import contextlib
-import hashlib
+import os
 import socket
 import sqlite3
 import warnings
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
-from sqlalchemy import event, text
-from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy import event
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+from adapter_sweep.credentials import remember_credentials
 from adapter_sweep.errors import AdapterSweepError, LedgerError, UserInputError
+from adapter_sweep.study.locking import one_opening
 
 __all__ = [
     "GRACE",
     "HEARTBEAT_SECONDS",
-    "all_hosts_lock",
+    "STORAGE_VARIABLE",
     "holds_studies",
     "ledger_errors",
     "locks_folder",
@@ -31,16 +33,16 @@ __all__ = [
     "storage_url",
 ]
 
+STORAGE_VARIABLE = "ADAPTER_SWEEP_STORAGE"
+"""Names the ledger's database where a command line, which others on the host can read, should not."""
 HEARTBEAT_SECONDS = 30
 GRACE = 4
 """Heartbeats that may fail to come before a trial of another host is looked at as dead."""
 
-_LOCKED_SECONDS = 60  # that a process may hold the lock of all hosts, should it be stopped there
-
 
 def storage_url(storage: str | None, results_dir: Path) -> str:
-    """The ledger's database URL: the user's, or SQLite in the results folder."""
-    return storage or f"sqlite:///{(results_dir / 'optuna.db').absolute()}"
+    """The ledger's database URL: the user's, that of the environment's `STORAGE_VARIABLE`, or SQLite in the folder."""
+    return storage or os.environ.get(STORAGE_VARIABLE) or f"sqlite:///{(results_dir / 'optuna.db').absolute()}"
 
 
 def sqlite_file(url: str) -> Path | None:
@@ -91,7 +93,9 @@ def storage_to_read(url: str, results_dir: Path) -> optuna.storages.RDBStorage:
 def open_storage(
     url: str, results_dir: Path, heartbeat_seconds: int = HEARTBEAT_SECONDS, *, only_to_read: bool = False
 ) -> optuna.storages.RDBStorage:
-    """Open the ledger's database, creating and migrating it once, however many processes of this host start together.
+    """Open the ledger's database, creating and migrating it once, however many processes start together.
+
+    That holds for the processes of this host, and on PostgreSQL for those of all hosts.
 
     Args:
         url: the database.
@@ -106,8 +110,10 @@ def open_storage(
         AdapterSweepError: the database cannot be opened. Neither names the URL's password.
     """
     # A query may hold a password, too.
+    remember_credentials(url)
     shown = _parse(url).set(query={}).render_as_string(hide_password=True)
-    options: dict[str, Any] = {"connect_args": {"timeout": 60}} if _is_sqlite(url) else {}
+    # A server's database may have been started again since a connection was made: it is tried before it is used.
+    options: dict[str, Any] = {"connect_args": {"timeout": 60}} if _is_sqlite(url) else {"pool_pre_ping": True}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if not only_to_read:
         with _folder_errors(f"results_dir={results_dir}"):
@@ -117,8 +123,8 @@ def open_storage(
         raise UserInputError(f"study.storage={shown}: there is no folder {file.parent}")
     try:
         with (
-            _opening_lock(locks_folder(url, results_dir), only_to_read),
             ledger_errors(f"study.storage={shown}: the ledger cannot be opened"),
+            _one_opening(url, locks_folder(url, results_dir), only_to_read),
         ):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of heartbeats
@@ -129,6 +135,7 @@ def open_storage(
                     grace_period=GRACE * heartbeat_seconds,
                 )
             _keep_in_utc(storage)
+            weakref.finalize(storage, storage.engine.dispose)  # its connections end with it
             return storage
     except (ImportError, NoSuchModuleError) as error:
         raise UserInputError(f"study.storage={shown}: its driver is not installed: {error}") from None
@@ -137,45 +144,19 @@ def open_storage(
 
 
 @contextlib.contextmanager
-def _opening_lock(locks: Path, only_to_read: bool) -> Iterator[None]:
-    lock = FileLock(locks / "storage.lock")
+def _one_opening(url: str, locks: Path, only_to_read: bool) -> Iterator[None]:
+    """`one_opening`; a folder that cannot be written is no hindrance where nothing is to be made."""
     try:
         with _folder_errors(str(locks.parent)):
             locks.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
+            os.close(os.open(locks / "storage.lock", os.O_CREAT | os.O_RDWR))
     except AdapterSweepError:
         if not only_to_read:
             raise
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextlib.contextmanager
-def all_hosts_lock(storage: optuna.storages.RDBStorage, study: str) -> Iterator[None]:
-    """One at a time among all hosts, where the database is a PostgreSQL server's; elsewhere nothing.
-
-    The server frees it with its holder's connection, and where the holder is stopped for long inside.
-    """
-    if storage.engine.dialect.name != "postgresql":
         yield
         return
-    key = int.from_bytes(hashlib.blake2b(study.encode(), digest_size=8).digest(), signed=True)
-    with contextlib.ExitStack() as stack:
-        connection = storage.engine.connect()
-        stack.callback(_close_quietly, connection)
-        connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_LOCKED_SECONDS}s'"))
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+    with one_opening(url, locks):
         yield
-
-
-def _close_quietly(connection: Connection) -> None:
-    # The server may have closed it already, and with it freed the lock.
-    with contextlib.suppress(SQLAlchemyError):
-        connection.rollback()
-    with contextlib.suppress(SQLAlchemyError):
-        connection.close()
 
 
 def _keep_in_utc(storage: optuna.storages.RDBStorage) -> None:

@@ -8,14 +8,15 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Protocol
 
-from adapter_sweep.errors import AdapterSweepError
+from adapter_sweep.errors import AdapterSweepError, SpoiltProcessError
 from adapter_sweep.study.ledger import Ledger
-from adapter_sweep.study.loop import Watcher
+from adapter_sweep.study.loop import POLL_SECONDS, Watcher
 from adapter_sweep.study.messages import Event, Failed, Job, Message, Ready, Told, Warned
 from adapter_sweep.study.starting import signals_blocked, workers_context
 from adapter_sweep.study.worker import INTERRUPTED, work
@@ -23,6 +24,7 @@ from adapter_sweep.study.worker import INTERRUPTED, work
 __all__ = ["CrewWatcher", "run_workers"]
 
 _STOP_SECONDS = 30.0  # for interrupted workers to mark their trials
+_FRUITLESS_ENDS = 3  # one after another, without a trial told or found: the next worker would end so as well
 _log = logging.getLogger(__name__)
 
 
@@ -45,7 +47,9 @@ def run_workers(
 ) -> None:
     """Run a study's trials in worker processes, one for each job, until the ledger holds as many as the jobs say.
 
-    A worker that dies is told as a warning, and its trial is run by another. Everything is told from this thread.
+    A worker that dies is told as a warning, its trial is queued again, and another worker takes its place at once;
+    but after three ends one after another that no trial came of. Trials of other processes are waited for, and taken
+    over where those die. Everything is told from this thread.
 
     Args:
         ledger: the study, which exists; the workers open it themselves.
@@ -56,21 +60,39 @@ def run_workers(
     Raises:
         KeyboardInterrupt: as it came, once every worker has marked its trial and ended; those that take longer than
             30 s, or that a second one finds, are killed, and their trials marked here.
-        AdapterSweepError: all workers ended before the study had its trials; the first worker's own error where it had
-            one, a UserInputError among them.
+        AdapterSweepError: no worker is left and the study does not have its trials; the first worker's own error where
+            it had one, a UserInputError among them.
         RuntimeError: a fault of ours in a worker, with its traceback.
     """
     crew = _Crew(watch, told)
+    n_trials = jobs[0].n_trials
+    idle, fruitless, waiting = list(jobs), 0, False
     try:
-        left = _left(ledger, jobs)
-        while left > 0:
-            crew.start(jobs[:left])
-            crew.follow()
+        while True:
             if ledger.stop_sign is not None:
-                ledger.stop_sign.check(now=True)  # the workers have seen it, and left
-            before, left = left, _left(ledger, jobs)
-            if left and (crew.errors or left == before):
-                break  # else a worker died after the others had found nothing left to begin
+                ledger.stop_sign.check(now=True)
+            left = ledger.left(n_trials)
+            starting = max(0, left - crew.starting)
+            crew.start(idle[:starting])
+            idle = idle[starting:]
+            if not crew.alive:
+                awaited = ledger.awaited(n_trials)
+                if left or not awaited:
+                    break
+                if not waiting:
+                    watch.warn(f"waiting for trial {', '.join(map(str, awaited))} of another process; Ctrl-C ends it")
+                waiting = True
+                time.sleep(POLL_SECONDS)
+                continue
+            ended = crew.follow(time.monotonic() + POLL_SECONDS if idle else None)
+            if ended is None:
+                continue
+            if crew.fruits() + ledger.recover():
+                fruitless = 0
+            elif ledger.left(n_trials):
+                fruitless += 1
+            if not ended.failed and fruitless < _FRUITLESS_ENDS:
+                idle.append(ended.job)
     except KeyboardInterrupt:
         _stop(crew, watch)
         crew.kill()
@@ -82,12 +104,6 @@ def run_workers(
         raise crew.errors[0] if crew.errors else _all_died(left)
     for error in crew.errors:
         watch.warn(f"a worker stopped, and the others went on: {error}")
-
-
-def _left(ledger: Ledger, jobs: Sequence[Job]) -> int:
-    """Trials that have not been told; those whose process died among them."""
-    ledger.recover()
-    return jobs[0].n_trials - len(ledger.view().counted())
 
 
 def _all_died(left: int) -> AdapterSweepError:
@@ -102,7 +118,17 @@ def _stop(crew: "_Crew", watch: CrewWatcher) -> None:
         crew.interrupt()
         if crew.alive:
             watch.warn("waiting for the workers to stop; Ctrl-C again kills them")
-        crew.follow(time.monotonic() + _STOP_SECONDS)
+        until = time.monotonic() + _STOP_SECONDS
+        while crew.alive and time.monotonic() < until:
+            crew.follow(until)
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A worker that ended: its job, and whether it had an error that another one would have too."""
+
+    job: Job
+    failed: bool
 
 
 class _Crew:
@@ -122,6 +148,20 @@ class _Crew:
         self._logged = False
         self._stopping = False
         self._started = 0
+        self._jobs: dict[int, Job] = {}
+        self._not_ready: set[int] = set()
+        self._spoilt: set[int] = set()
+        self._fruits = 0
+
+    @property
+    def starting(self) -> int:
+        """How many workers have not asked for a trial yet."""
+        return len(self._not_ready)
+
+    def fruits(self) -> int:
+        """How many trials were told since this was last asked."""
+        fruits, self._fruits = self._fruits, 0
+        return fruits
 
     def start(self, jobs: Sequence[Job]) -> None:
         resource_tracker.ensure_running()  # which unblocks signals when it starts
@@ -133,23 +173,24 @@ class _Crew:
                 process.start()
                 sending.close()
                 self.alive[self._started] = process
+                self._jobs[self._started] = job
+                self._not_ready.add(self._started)
                 arguments = (self._started, process, receiving)
                 threading.Thread(target=self._read, args=arguments, daemon=True).start()
                 self._started += 1
 
-    def follow(self, until: float | None = None) -> None:
-        """Tell what the workers tell, until all have ended or the monotonic clock shows `until`."""
-        while self.alive:
+    def follow(self, until: float | None = None) -> _Ended | None:
+        """Tell what the workers tell, until one has ended, or the monotonic clock shows `until`: then None."""
+        while True:
             try:
                 worker, message = self._messages.get(
                     timeout=None if until is None else max(0, until - time.monotonic())
                 )
             except queue.Empty:
-                return
+                return None
             if message is None:
-                self._ended(worker)
-            else:
-                self._take(worker, message)
+                return self._ended(worker)
+            self._take(worker, message)
 
     def interrupt(self) -> None:
         self._stopping = True
@@ -179,22 +220,30 @@ class _Crew:
         if isinstance(message, Event):
             self._tell(getattr(self._watch, message.name), *message.arguments)
         elif isinstance(message, Told):
+            self._fruits += 1
             self._tell(self._told, message.number)
         elif isinstance(message, Ready):
+            self._not_ready.discard(worker)
             self._tell(self._watch.ready, worker, message.seconds)
         elif isinstance(message, Warned):
             self._warn(message.text)
+        elif isinstance(message, Failed) and isinstance(message.error, SpoiltProcessError):
+            self._spoilt.add(worker)
+            self._warn(f"worker {worker} is replaced: {message.error}")
         elif isinstance(message, Failed):
             self.errors.append(message.error)
             self._failed.add(worker)
 
-    def _ended(self, worker: int) -> None:
+    def _ended(self, worker: int) -> _Ended:
         process = self.alive.pop(worker)
         process.join()
-        died = process.exitcode not in (0, INTERRUPTED)
-        if died and worker not in self._failed and not self._stopping:
+        self._not_ready.discard(worker)
+        failed = worker in self._failed
+        told = failed or worker in self._spoilt
+        if process.exitcode not in (0, INTERRUPTED) and not told and not self._stopping:
             hint = ", as when memory runs out" if process.exitcode == -signal.SIGKILL else ""
             self._warn(f"worker {worker} died with exit code {process.exitcode}{hint}; its trial will be run again")
+        return _Ended(self._jobs.pop(worker), failed)
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:  # what one worker is warned of, all are

@@ -3,6 +3,7 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from adapter_sweep.credentials import remember_credentials
 from adapter_sweep.errors import UserInputError
 
 __all__ = ["LOCAL_STORE", "is_server", "local_store_path", "store_uri"]
@@ -17,6 +18,7 @@ def store_uri(results_dir: Path, tracking_uri: str | None) -> str:
         UserInputError: `results_dir` cannot be written as a database URI.
     """
     if tracking_uri:
+        remember_credentials(tracking_uri)
         return tracking_uri
     path = results_dir.resolve() / LOCAL_STORE
     if "?" in str(path):  # everything after it would be read as options of the connection

@@ -20,6 +20,7 @@ from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.tracking.address import is_server, local_store_path, store_uri
 from adapter_sweep.tracking.failure import TrackingError, prepare_environment
+from adapter_sweep.tracking.guarding import PASSWORD_VARIABLE, Login, host_names, is_loopback, make_login
 from adapter_sweep.tracking.presentation import VIEW_TAG, view_address
 
 __all__ = ["serve_ui"]
@@ -35,6 +36,7 @@ def serve_ui(
     tracking_uri: str | None = None,
     host: str = "127.0.0.1",
     port: int = 5000,
+    auth: bool = False,
     say: Callable[[str], None] = print,
 ) -> int:
     """Serve MLflow's UI until Ctrl-C or SIGTERM, and return the exit status 0.
@@ -42,19 +44,21 @@ def serve_ui(
     Once it answers, its address is said, and for each of the newest studies the address of its trials: from MLflow's
     own start page they are some clicks away, behind pages for language models.
 
-    It listens on `host` alone, takes requests only under the names `host` and `localhost` (a page on another
-    site cannot reach it through a name of its own), and starts one worker and no job runner. The process
-    group of the server is ended with it: nothing stays behind.
+    It listens on `host` alone, takes requests only under that name and, on this machine alone, `localhost` (a page on
+    another site cannot reach it through a name of its own), and starts one worker and no job runner. The process group
+    of the server is ended with it: nothing stays behind.
 
     Args:
         results_dir: the folder with `mlflow.db` and `mlartifacts/`.
         tracking_uri: a database to show in place of the local store.
         host: the address to listen on.
         port: the port to listen on.
+        auth: ask for the name and password that are said once it answers; where others can reach `host` this must be.
         say: takes the lines for the user.
 
     Raises:
-        UserInputError: no store there, a port that is taken or none, or `tracking_uri` is a server.
+        UserInputError: no store there, a port that is taken or none, `tracking_uri` is a server, or others could reach
+            the UI without a password.
         TrackingError: the server ended before it answered, or did not answer in time.
     """
     uri = store_uri(Path(results_dir), tracking_uri)
@@ -67,15 +71,21 @@ def serve_ui(
             f"results_dir={str(results_dir)!r}: no MLflow store there ({store} is missing); "
             "run `adapter-sweep run` first, or name the folder with `results_dir=`"
         )
+    if not (auth or is_loopback(host)):
+        raise UserInputError(
+            f"--host {host}: whoever reaches this machine could read, change and delete every run; give --auth, "
+            "so that it asks for a password, or leave it at 127.0.0.1 and reach it through ssh -L"
+        )
     _check_port(host, port)
     artifacts = (Path(results_dir).resolve() / "mlartifacts").as_uri()
-    address = f"http://{host}:{port}"
+    address = f"http://{host_names(host)[0]}:{port}"
     say(f"Starting the MLflow UI on {mask_credentials(str(store or uri))} …")
-    with tempfile.TemporaryFile() as log, _interrupt_on_sigterm():
+    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory() as private, _interrupt_on_sigterm():
+        login = make_login(Path(private)) if auth else None
         # A session of its own: Ctrl-C reaches us alone, and we end the server and its children together.
         server = subprocess.Popen(
-            _command(artifacts, host, port),
-            env=_environment(uri),
+            _command(artifacts, host, port, login),
+            env=_environment(uri, login),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -85,7 +95,10 @@ def serve_ui(
             if not _answers(server, f"{address}/health"):
                 raise TrackingError(f"the MLflow UI did not start at {address}: {_last_line(log)}")
             say(f"The MLflow UI is at {address} (stop it with Ctrl-C)")
-            for study, place in _studies(address):
+            if login is not None:
+                shown = login.password if login.generated else f"that of ${PASSWORD_VARIABLE}"
+                say(f"  user {login.user}, password {shown}, until it is stopped")
+            for study, place in _studies(address, login):
                 say(f"  {study}: {address}/{place}")
             status = server.wait()
             raise TrackingError(f"the MLflow UI ended by itself, exit status {status}: {_last_line(log)}")
@@ -95,8 +108,8 @@ def serve_ui(
             _stop(server)
 
 
-def _command(artifacts: str, host: str, port: int) -> list[str]:
-    names = [host, "localhost"] if host == "127.0.0.1" else [host]
+def _command(artifacts: str, host: str, port: int, login: Login | None) -> list[str]:
+    names = host_names(host)
     return [
         *(
             sys.executable,
@@ -112,18 +125,24 @@ def _command(artifacts: str, host: str, port: int) -> list[str]:
         *("--default-artifact-root", artifacts),
         *("--allowed-hosts", ",".join(f"{name}:{port}" for name in names)),
         *("--cors-allowed-origins", ",".join(f"http://{name}:{port}" for name in names)),
+        *(("--app-name", "basic-auth") if login is not None else ()),
     ]
 
 
-def _environment(uri: str) -> dict[str, str]:
+def _environment(uri: str, login: Login | None) -> dict[str, str]:
     prepare_environment()
-    return os.environ | {
-        # Not on the command line, where every user of the machine could read a database's password.
-        "MLFLOW_BACKEND_STORE_URI": uri,
-        # It runs evaluations of language models; without it there are no further processes and no queue on
-        # disk.
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    }
+    own = {} if login is None else login.environment
+    return (
+        os.environ
+        | own
+        | {
+            # Not on the command line, where every user of the machine could read a database's password.
+            "MLFLOW_BACKEND_STORE_URI": uri,
+            # It runs evaluations of language models; without it there are no further processes and no queue on
+            # disk.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        }
+    )
 
 
 def _check_port(host: str, port: int) -> None:
@@ -137,7 +156,7 @@ def _check_port(host: str, port: int) -> None:
 
 
 def _is_free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port left a moment ago is free
         try:
             probe.bind((host, port))
@@ -157,12 +176,11 @@ def _answers(server: subprocess.Popen[bytes], url: str) -> bool:
     return False
 
 
-def _studies(address: str) -> list[tuple[str, str]]:
+def _studies(address: str, login: Login | None) -> list[tuple[str, str]]:
     """Name and place of the newest studies that have a saved view; empty where the server does not tell."""
     query = json.dumps({"max_results": 1000, "order_by": ["last_update_time DESC"]}).encode()
-    request = urllib.request.Request(
-        f"{address}/api/2.0/mlflow/experiments/search", query, {"Content-Type": "application/json"}
-    )
+    headers = {"Content-Type": "application/json"} | ({"Authorization": login.header} if login else {})
+    request = urllib.request.Request(f"{address}/api/2.0/mlflow/experiments/search", query, headers)
     try:
         with _open(request, timeout=30) as answer:
             experiments = json.load(answer).get("experiments", [])

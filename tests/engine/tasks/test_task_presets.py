@@ -3,6 +3,7 @@
 The columns and their types are those of the repository at the pinned revision; only the rows are made here.
 """
 
+import io
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import datasets
 import pytest
 import yaml
 from datasets import ClassLabel, List, Value
+from PIL import Image
 
 from adapter_sweep.config.compose import compose
 from adapter_sweep.config.tasks import HubTask
@@ -94,6 +96,15 @@ def _bank(split: str, n: int) -> dict[str, Any]:
     return {"text": f"{split} {n}", "label": n % 3, "label_text": f"intent {n % 3}"}
 
 
+def _photo(image: str) -> Make:
+    def make(split: str, n: int) -> dict[str, Any]:
+        stream = io.BytesIO()
+        Image.new("RGB", (4, 4), (n, len(split), split.count("t"))).save(stream, "PNG")
+        return {image: {"bytes": stream.getvalue(), "path": None}, "label": n % 3}
+
+    return make
+
+
 ENTAILED = ("entailment", "not_entailment")
 NLI = ("entailment", "neutral", "contradiction")
 SAME = ("not_duplicate", "duplicate")
@@ -133,6 +144,21 @@ PRESETS = {
     "banking77": Like("classification", None, _bank, ("intent 0", "intent 1", "intent 2"), ("train", "test")),
     "squad": Like("spans", QA, _squad, (), ("train", "validation"), ("plain_text",)),
     "squad_v2": Like("spans", QA, _unanswered, (), ("train", "validation"), ("squad_v2",)),
+    "cifar10": Like(
+        "classification",
+        {"img": datasets.Image(), "label": ClassLabel(names=["airplane", "automobile", "bird"])},
+        _photo("img"),
+        ("airplane", "automobile", "bird"),
+        ("train", "test"),
+        ("plain_text",),
+    ),
+    "food101": Like(
+        "classification",
+        {"image": datasets.Image(), "label": ClassLabel(names=["apple_pie", "baklava", "waffles"])},
+        _photo("image"),
+        ("apple_pie", "baklava", "waffles"),
+        ("train", "validation"),
+    ),
     "conll2003": Like("tokens", TAGGED, _ner, ("LOC", "MISC", "ORG", "PER")),
 }
 CONF = Path(__file__).parents[3] / "conf" / "task"

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from adapter_sweep.engine.batches import Cut, Encoded, pad_id_of
+from adapter_sweep.engine.encoded import Cut, EncodedTexts
+from adapter_sweep.engine.encoding.texts import pad_id_of
 from adapter_sweep.engine.encoding.tokenizer import Rows, check_places, tokenize
 from adapter_sweep.engine.problems import LONGEST_ANSWER, Spans, Window
 from adapter_sweep.engine.tasks.data import Split
@@ -42,7 +43,7 @@ def encode_answers(
     token_types: bool = False,
     causal: bool = False,
     max_length: int,
-) -> Encoded:
+) -> EncodedTexts:
     """Each question with its context; where both are longer than `max_length`, in windows of it, half overlapping.
 
     A row's label is the first and the last token of the answer, and the row's length. What is learned of several
@@ -75,7 +76,7 @@ def encode_answers(
     found.sort(key=lambda row: row.example)  # stable, so an example's windows stay in order
     longest = _longest(tokenizer, trained, max_length)
     problem = Spans(tuple(row.window for row in found), not all(trained), longest)
-    return Encoded(
+    return EncodedTexts(
         tuple(row.ids for row in found),
         tuple(row.label for row in found),
         pad_id_of(tokenizer),

@@ -6,21 +6,27 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from adapter_sweep.engine.batches import Encoded, encode_texts
+from adapter_sweep.engine.encoded import EncodedTexts
 from adapter_sweep.engine.encoding.answers import encode_answers
+from adapter_sweep.engine.encoding.texts import encode_texts
 from adapter_sweep.engine.encoding.words import encode_words
 from adapter_sweep.engine.problems import Classification, MultiLabel, Problem, Regression
 from adapter_sweep.engine.tasks.data import Split, TaskData
 from adapter_sweep.scores import TaskType
 
-__all__ = ["encode_split"]
+__all__ = ["encode_split", "pooled_problem"]
 
-# The types whose examples are texts, or pairs of them, that become one row each; a head reads the pooled state.
+# The types whose examples become one row each; a head reads the pooled state.
 _POOLED: Mapping[TaskType, Callable[[TaskData], Problem]] = {
     "classification": lambda _: Classification(),
     "multi_label": lambda data: MultiLabel(data.outputs),
     "regression": lambda data: Regression.of(data.train.labels),
 }
+
+
+def pooled_problem(data: TaskData) -> Problem:
+    """What the head's numbers mean, of a type whose head reads the pooled state."""
+    return _POOLED[data.type](data)
 
 
 def encode_split(
@@ -31,7 +37,7 @@ def encode_split(
     token_types: bool = False,
     causal: bool = False,
     max_length: int,
-) -> Encoded:
+) -> EncodedTexts:
     """A split as token ids, by the task's type.
 
     Args:
@@ -54,4 +60,4 @@ def encode_split(
     if data.type == "spans":
         return encode_answers(tokenizer, split, data.train.labels, causal=causal, **options)
     texts = encode_texts(tokenizer, split.texts, split.labels, text_pairs=split.text_pairs, **options)
-    return replace(texts, problem=_POOLED[data.type](data))
+    return replace(texts, problem=pooled_problem(data))

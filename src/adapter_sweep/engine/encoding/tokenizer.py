@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from adapter_sweep.engine.batches import pad_id_of
+from adapter_sweep.engine.encoding.texts import pad_id_of
 from adapter_sweep.errors import UserInputError
 
 __all__ = ["Rows", "check_places", "tokenize"]

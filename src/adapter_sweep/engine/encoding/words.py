@@ -6,7 +6,7 @@ from itertools import accumulate
 
 from transformers import PreTrainedTokenizerBase
 
-from adapter_sweep.engine.batches import Encoded, Shortened
+from adapter_sweep.engine.encoded import EncodedTexts, Shortened
 from adapter_sweep.engine.encoding.tokenizer import Rows, tokenize
 from adapter_sweep.engine.problems import IGNORED, Tokens, tags_of
 from adapter_sweep.engine.tasks.data import Split
@@ -16,7 +16,7 @@ __all__ = ["encode_words"]
 
 def encode_words(
     tokenizer: PreTrainedTokenizerBase, split: Split, types: Sequence[str], *, causal: bool = False, max_length: int
-) -> Encoded:
+) -> EncodedTexts:
     """One row a sentence, cut to `max_length` tokens with its special ones; the label of a row is its tokens' tags.
 
     The words are tokenized as the text they are, joined by spaces, and found again by where their tokens stand in it:
@@ -38,7 +38,9 @@ def encode_words(
                 own[at] = tag
         labels.append(tuple(own))
     problem = Tokens(tuple(types), places)
-    return Encoded(rows.ids, tuple(labels), rows.pad_id, problem=problem, shortened=_shortened(split, rows, places))
+    return EncodedTexts(
+        rows.ids, tuple(labels), rows.pad_id, problem=problem, shortened=_shortened(split, rows, places)
+    )
 
 
 def _shortened(split: Split, rows: Rows, places: Sequence[Sequence[int | None]]) -> Shortened:

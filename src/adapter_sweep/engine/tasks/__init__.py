@@ -1,8 +1,9 @@
-"""Tasks: texts with labels in three splits, from the built-in sets, the user's files or the hub."""
+"""Tasks: texts or images with labels in three splits, from the built-in sets, the user's files or the hub."""
 
 from adapter_sweep.engine.tasks.builtin import BUILTIN_TASKS, load_builtin
 from adapter_sweep.engine.tasks.data import Split, TaskData
 from adapter_sweep.engine.tasks.hub import load_hub
+from adapter_sweep.engine.tasks.images import load_images
 from adapter_sweep.engine.tasks.layout import Layout
 from adapter_sweep.engine.tasks.local import load_local
 
@@ -13,5 +14,6 @@ __all__ = [
     "TaskData",
     "load_builtin",
     "load_hub",
+    "load_images",
     "load_local",
 ]

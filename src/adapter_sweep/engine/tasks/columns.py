@@ -1,7 +1,9 @@
 """From a table's values to labelled rows, every problem named by its place; for local files and the hub."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from adapter_sweep.engine.tasks.entities import count_malformed, entities
@@ -15,6 +17,7 @@ from adapter_sweep.engine.tasks.labels import (
     tagged_words,
 )
 from adapter_sweep.engine.tasks.layout import Layout
+from adapter_sweep.engine.tasks.pictures import picture_of
 from adapter_sweep.engine.tasks.rows import Row
 
 __all__ = ["Record", "check_columns", "record", "to_rows"]
@@ -53,7 +56,13 @@ def check_columns(where: str, wanted: Mapping[str, str], present: Sequence[str])
 
 
 def to_rows(
-    records: Iterable[Record], where: str, unit: str, layout: Layout, *, language: str | None = None
+    records: Iterable[Record],
+    where: str,
+    unit: str,
+    layout: Layout,
+    *,
+    language: str | None = None,
+    folder: Path | None = None,
 ) -> tuple[list[Row], list[str]]:
     """The rows, texts stripped, and what is wrong with them: one problem a kind, naming the first places.
 
@@ -62,8 +71,9 @@ def to_rows(
 
     Args:
         where: the file or split, for messages.
-        unit: what a place counts, `line` or `row`.
+        unit: what a place counts, `line`, `row` or `file`.
         language: of all rows, where no column names it.
+        folder: what images' paths are relative to.
     """
     rows: list[Row] = []
     wrong: dict[str, list[int | str]] = {}
@@ -71,7 +81,7 @@ def to_rows(
     tags: list[tuple[str, ...]] = []
     for each in records:
         try:
-            row = _row(each, layout, tags)
+            row = _image_row(each, layout, folder) if layout.images else _row(each, layout, tags)
             rows.append(row._replace(language=_language(each.language) if layout.language is not None else language))
         except BadValueError as error:
             wrong.setdefault(error.what, []).append(each.place)
@@ -83,6 +93,9 @@ def to_rows(
             where,
             malformed,
         )
+    for note, count in Counter(row.picture.note for row in rows if row.picture is not None).items():
+        if note:
+            _log.warning("%s: %d images %s", where, count, note)
     if not rows and not wrong:
         return rows, [f"{where}: there are no rows"]
     return rows, [f"{where}: {what} in {_places(places, unit)}{shown.get(what, '')}" for what, places in wrong.items()]
@@ -98,10 +111,19 @@ def _row(each: Record, layout: Layout, tags: list[tuple[str, ...]]) -> Row:
     first = texts[0].strip()
     if layout.type == "spans":  # the answers count from the context's first character
         return Row(first, texts[1], answers(each.labels[0], texts[1]))
-    pair = texts[1].strip() if len(texts) > 1 else None
+    return Row(first, texts[1].strip() if len(texts) > 1 else None, _label(each, layout))
+
+
+def _image_row(each: Record, layout: Layout, folder: Path | None) -> Row:
+    label = _label(each, layout)  # first: it is cheaper to see that it is wrong
+    picture = picture_of(each.texts[0], folder)
+    return Row(picture.digest, None, label, picture=picture)
+
+
+def _label(each: Record, layout: Layout) -> tuple[str, ...] | float | str:
     if layout.type == "multi_label":
-        return Row(first, pair, label_set(each.labels, layout.labels, layout.separator))
-    return Row(first, pair, (number if layout.type == "regression" else class_name)(each.labels[0]))
+        return label_set(each.labels, layout.labels, layout.separator)
+    return number(each.labels[0]) if layout.type == "regression" else class_name(each.labels[0])
 
 
 def _text(value: object) -> str:

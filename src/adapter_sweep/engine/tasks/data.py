@@ -7,8 +7,9 @@ from itertools import combinations
 from typing import Any
 
 from adapter_sweep.engine.tasks.label_checks import label_problems
+from adapter_sweep.engine.tasks.pictures import Picture
 from adapter_sweep.errors import UserInputError
-from adapter_sweep.scores import TaskType
+from adapter_sweep.scores import Modality, TaskType
 
 __all__ = ["Split", "TaskData"]
 
@@ -18,13 +19,15 @@ class Split:
     """Examples in order: `texts[i]` (with `text_pairs[i]`, for tasks on two texts) has the label `labels[i]`.
 
     Attributes:
-        texts: of a `tokens` task the words joined by spaces, of a `spans` task the questions, of images their paths.
+        texts: of a `tokens` task the words joined by spaces, of a `spans` task the questions, of images what they
+            are known by: the sha256 of their files.
         text_pairs: the second texts; of a `spans` task the contexts; None for tasks on one text.
         labels: by the task's type: a class index; ascending label indices; a number; entities, each
             (first word, last word, type), in order; accepted answers, each (first character in the context, text),
             none where the context has no answer.
         words: of a `tokens` task, each example's words; else None.
         languages: each example's language, for multilingual data; else None.
+        images: of a task on images, each example's; else None.
     """
 
     texts: tuple[str, ...]
@@ -32,11 +35,17 @@ class Split:
     labels: tuple[Any, ...]
     words: tuple[tuple[str, ...], ...] | None = None
     languages: tuple[str, ...] | None = None
+    images: tuple[Picture, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.texts) != len(self.labels):
             raise ValueError(f"{len(self.texts)} texts but {len(self.labels)} labels")
-        beside = {"second texts": self.text_pairs, "lists of words": self.words, "languages": self.languages}
+        beside: dict[str, tuple[object, ...] | None] = {
+            "second texts": self.text_pairs,
+            "lists of words": self.words,
+            "languages": self.languages,
+        }
+        beside["images"] = self.images
         for what, values in beside.items():
             if values is not None and len(values) != len(self.texts):
                 raise ValueError(f"{len(self.texts)} texts but {len(values)} {what}")
@@ -87,10 +96,16 @@ class TaskData:
         for one, other in combinations(splits, 2):
             shared = len(inputs[one] & inputs[other])
             if shared:
-                problems.append(f"task {self.name}: {shared} texts are in both {one} and {other}")
+                what = "texts" if self.train.images is None else "images"
+                problems.append(f"task {self.name}: {shared} {what} are in both {one} and {other}")
         if problems:
             raise UserInputError(*problems)
         object.__setattr__(self, "fingerprint", _fingerprint(self.label_names, *splits.values()))
+
+    @property
+    def modality(self) -> Modality:
+        """What a backbone must read."""
+        return "text" if self.train.images is None else "image"
 
     @property
     def outputs(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,8 @@ def _rows(
     table: Any, layout: Layout, names: list[str] | None, where: str, part: str, language: str | None
 ) -> tuple[list[Row] | None, list[str]]:
     """The rows from 1, class indices as names, rows without a class left out; None where no row has a label."""
-    columns = [table[column][:] for column in layout.columns]  # whole: datasets decodes single rows one by one
+    # Whole: datasets decodes single rows one by one. Images' bytes may be more than the memory holds.
+    columns = [_images(table, c) if layout.images and c in layout.texts else table[c][:] for c in layout.columns]
     labels = columns[len(layout.texts)]
     if part != "train" and labels and all(label == _UNLABELLED for label in labels):
         _log.warning("%s: has no labels (all are -1); %s is carved from train", where, part)
@@ -139,6 +141,28 @@ def _rows(
     if len(records) < len(labels):
         _log.warning("%s: left out %d rows without a label (-1)", where, len(labels) - len(records))
     return to_rows(records, where, "row", layout, language=language)
+
+
+def _images(table: Any, column: str) -> list[Any]:
+    """What gives the bytes of each of a column's images, read when it is asked for."""
+    from datasets import Image
+
+    feature = table.features[column]
+    if isinstance(feature, Image):
+        table = table.cast_column(column, Image(decode=False))
+    elif getattr(feature, "dtype", None) not in ("binary", "large_binary"):
+        return list(table[column][:])  # paths; what is neither is told of
+    return [partial(_image_bytes, table, column, row) for row in range(len(table))]
+
+
+def _image_bytes(table: Any, column: str, row: int) -> bytes:
+    value = table[row][column]
+    held: bytes | None = value if isinstance(value, bytes | None) else value["bytes"]
+    if held is None and isinstance(value, dict) and value["path"]:
+        return Path(value["path"]).read_bytes()
+    if held is None:
+        raise FileNotFoundError("image missing")
+    return held
 
 
 def _named(value: Any, names: list[str] | None) -> Any:

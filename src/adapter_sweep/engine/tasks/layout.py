@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from adapter_sweep.scores import TaskType
+from adapter_sweep.scores import IMAGE_TYPES, TaskType
 
 __all__ = ["Layout"]
 
@@ -23,6 +23,7 @@ class Layout:
             `spans` `answers`; of `tokens` `ner_tags`, in a CoNLL file the last column.
         language: the column that names each row's language, for multilingual data.
         separator: stands between the labels in a `multi_label` cell.
+        images: whether `text_columns` is one of images rather than of texts.
     """
 
     type: TaskType = "classification"
@@ -30,6 +31,7 @@ class Layout:
     label_columns: tuple[str, ...] = ()
     language: str | None = None
     separator: str = "|"
+    images: bool = False
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -49,13 +51,19 @@ class Layout:
     def roles(self) -> dict[str, str]:
         """What each column is for, for messages."""
         language = {self.language: "the language"} if self.language is not None else {}
-        return {**dict.fromkeys(self.texts, "text"), **dict.fromkeys(self.labels, "the label"), **language}
+        return {
+            **dict.fromkeys(self.texts, "the image" if self.images else "text"),
+            **dict.fromkeys(self.labels, "the label"),
+            **language,
+        }
 
     def problems(self) -> list[str]:
         """What is wrong with the choice of columns itself; empty if nothing is."""
         problems = []
         low, high = {"tokens": (1, 1), "spans": (2, 2)}.get(self.type, (1, 2))
-        if not low <= len(self.texts) <= high:
+        if self.images and (self.type not in IMAGE_TYPES or len(self.texts) != 1):
+            problems.append(f"image columns {list(self.texts)}: one, in a task of type {', '.join(IMAGE_TYPES)}")
+        elif not low <= len(self.texts) <= high:
             wanted = {"tokens": "one column", "spans": "two columns, question and context"}.get(self.type, "one or two")
             problems.append(f"text columns {list(self.texts)}: {self.type} needs {wanted}")
         if not self.labels or (len(self.labels) > 1 and self.type != "multi_label"):

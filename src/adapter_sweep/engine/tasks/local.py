@@ -38,7 +38,7 @@ def load_local(
     held-out files stay as they are: texts they share with the train file go from train, and texts that
     validation shares with test go from validation, each with a logged warning. Class labels become names as text,
     in numeric order when all are numbers. In CSV, `NA`, `null` and the like are text; only an empty label is
-    missing, and of `multi_label` it says that no label holds.
+    missing, and of `multi_label` it says that no label holds. Images' paths are relative to the file's folder.
 
     Args:
         delimiter: of CSV and TSV files, where it is not the usual one.
@@ -64,7 +64,7 @@ def load_local(
             except UserInputError as error:
                 problems += error.problems
                 continue
-            rows, wrong = to_rows(records, where, unit, layout, language=language)
+            rows, wrong = to_rows(records, where, unit, layout, language=language, folder=paths[0].parent)
             splits[part] += rows
             problems += wrong
             origins += [f"{part}: {file} (sha256 {_sha256(file)})" for file in paths]

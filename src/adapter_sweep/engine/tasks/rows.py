@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from adapter_sweep.engine.tasks.pictures import Picture
+
 __all__ = ["Row", "drop_duplicates", "labels_in", "sort_label_names"]
 
 _log = logging.getLogger(__name__)
@@ -21,6 +23,7 @@ class Row(NamedTuple):
         group: the document that it must stay together with.
         words: of `tokens` the words.
         language: of multilingual data.
+        picture: of images; `text` is its digest.
     """
 
     text: str
@@ -29,6 +32,7 @@ class Row(NamedTuple):
     group: str | None = None
     words: tuple[str, ...] | None = None
     language: str | None = None
+    picture: Picture | None = None
 
 
 def labels_in(row: Row) -> set[str]:

@@ -251,4 +251,6 @@ def _split(rows: Sequence[Row], label_names: Sequence[str], type: TaskType) -> S
         labels = tuple(index[label] for label in labels)
     elif type == "multi_label":
         labels = tuple(tuple(sorted(index[label] for label in each)) for each in labels)
-    return Split(tuple(row.text for row in rows), pairs or None, labels, words or None, languages or None)
+    images = tuple(row.picture for row in rows if row.picture is not None)
+    texts = tuple(row.text for row in rows)
+    return Split(texts, pairs or None, labels, words or None, languages or None, images or None)

@@ -1,0 +1,146 @@
+"""Workers as Slurm jobs. The only importer of submitit, which is an optional part."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from adapter_sweep.cli.elsewhere import Errand
+from adapter_sweep.config.schema import SlurmWorkers
+from adapter_sweep.credentials import mask_credentials
+from adapter_sweep.errors import AdapterSweepError, UserInputError
+from adapter_sweep.study.storage import STORAGE_VARIABLE, sqlite_file
+
+__all__ = ["SlurmCrew"]
+
+_TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
+_LEAVE = (signal.SIGTERM, signal.SIGUSR2)  # a job that is cancelled or preempted; one whose time is nearly over
+
+
+class SlurmCrew:
+    """A study's workers as jobs. A job that ends before the study does, its time over say, is followed by another."""
+
+    def __init__(self, errand: Errand, workers: SlurmWorkers) -> None:
+        """Find the scheduler.
+
+        Raises:
+            UserInputError: submitit is not installed, or the ledger is a file of one host.
+            AdapterSweepError: there is no Slurm here.
+        """
+        if workers.cluster == "slurm" and errand.url is not None and sqlite_file(errand.url) is not None:
+            raise UserInputError(
+                "workers=slurm: jobs run on many hosts, and an SQLite ledger is for one; use "
+                "study.storage=postgresql://…, which all of them can reach"
+            )
+        self._errand, self._workers = _without_credentials(errand), workers
+        self._jobs: list[Any] = []
+        self._executor = _executor(Path(errand.composed.config.results_dir) / f".{errand.name}.jobs", workers)
+
+    def begin(self) -> None:
+        """In a job: the host that submits may be another kind of machine."""
+        job = self._executor.submit(_do, Errand.begin, self._errand, self._workers.cpus)
+        try:
+            failed = _outcome(job)
+        except KeyboardInterrupt:
+            job.cancel()
+            raise
+        if failed is not None:
+            raise failed
+
+    def start(self, most: int) -> int:
+        """Submit jobs, no more than `most`; how many."""
+        count = min(most, self._workers.count)
+        arguments = (_do, Errand.work, self._errand, self._workers.cpus)
+        self._jobs += [self._executor.submit(*arguments) for _ in range(count)]
+        return count
+
+    def look(self) -> tuple[int, list[Exception]]:
+        """How many jobs wait or run, and what those that ended failed with."""
+        ended = [job for job in self._jobs if job.done()]
+        self._jobs = [job for job in self._jobs if job not in ended]
+        errors = [_outcome(job) for job in ended]
+        return len(self._jobs), [error for error in errors if error is not None]
+
+    def leave(self) -> None:
+        """Cancel the jobs, which is a signal to each first."""
+        for job in self._jobs:
+            job.cancel(check=False)
+
+    def close(self) -> None:
+        """Cancel what is left."""
+        self.leave()
+
+
+def _do(task: Any, errand: Errand, cpus: int) -> AdapterSweepError | None:
+    """A job: it gives back what went wrong in our own words, and ends in peace when it is told to leave."""
+    for number in _LEAVE:
+        signal.signal(number, _interrupt)
+    try:
+        task(errand, cpus)
+    except AdapterSweepError as error:
+        return error
+    except KeyboardInterrupt:
+        return None
+    return None
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _outcome(job: Any) -> Exception | None:
+    """What a job failed with; waits for it."""
+    import submitit
+
+    try:
+        found: Exception | None = job.result()
+    except submitit.core.utils.UncompletedJobError:  # it was cancelled, or lost: its trials are found by others
+        return None
+    except submitit.core.utils.FailedJobError as error:
+        return AdapterSweepError(str(error))
+    return found
+
+
+def _without_credentials(errand: Errand) -> Errand:
+    """What a job is to do lies in a file until it runs: the environment, which Slurm hands on, has the addresses."""
+    config = errand.composed.config
+    assert errand.url is not None
+    os.environ[STORAGE_VARIABLE] = errand.url
+    storage = config.study.storage and mask_credentials(config.study.storage)
+    study = config.study.model_copy(update={"storage": storage})
+    if config.tracking.uri:
+        os.environ[_TRACKING_VARIABLE] = config.tracking.uri
+    uri = config.tracking.uri and mask_credentials(config.tracking.uri)
+    tracking = config.tracking.model_copy(update={"uri": uri})
+    shown = config.model_copy(update={"study": study, "tracking": tracking})
+    return replace(errand, url=None, composed=replace(errand.composed, config=shown))
+
+
+def _executor(folder: Path, workers: SlurmWorkers) -> Any:
+    try:
+        import submitit
+    except ImportError:
+        raise UserInputError("workers=slurm: submitit is not installed; install adapter-sweep[slurm]") from None
+    if workers.cluster == "local":
+        executor = submitit.AutoExecutor(folder, cluster="local")
+        executor.update_parameters(timeout_min=workers.minutes)
+        return executor
+    try:
+        executor = submitit.AutoExecutor(folder, cluster="slurm")
+    except RuntimeError as error:  # no `srun`
+        raise AdapterSweepError(f"workers=slurm: {error}") from None
+    wanted = {
+        "timeout_min": workers.minutes,
+        "cpus_per_task": workers.cpus,
+        "gpus_per_node": workers.gpus or None,
+        "mem_gb": workers.memory_gb,
+        "slurm_partition": workers.partition,
+        "slurm_account": workers.account,
+        "slurm_signal_delay_s": 90,
+    }
+    executor.update_parameters(
+        name="adapter-sweep", **{key: value for key, value in wanted.items() if value is not None}
+    )
+    return executor
