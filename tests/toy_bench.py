@@ -121,6 +121,7 @@ class Watch:
         self.stages: list[str] = []
         self.steps: list[Progress] = []
         self.epochs: list[tuple[int, int, float, float]] = []
+        self.resumes: list[int] = []
 
     def stage(self, text: str) -> None:
         self.stages.append(text)
@@ -134,6 +135,9 @@ class Watch:
         self.epochs.append((epoch, epochs, loss, accuracy))
         self.at("epoch")
 
+    def resumed(self, step: int) -> None:
+        self.resumes.append(step)
+
 
 class StudyWatch:
     """Keeps what it is told of a study, and calls `at` with each event's name."""
@@ -144,6 +148,7 @@ class StudyWatch:
         self.stages: list[tuple[int, str]] = []
         self.steps: list[tuple[int, Progress]] = []
         self.epochs: list[tuple[int, int]] = []
+        self.resumes: list[tuple[int, int]] = []
         self.ended: list[TrialView] = []
         self.started: list[dict[str, float]] = []
         self.warnings: list[str] = []
@@ -163,6 +168,9 @@ class StudyWatch:
     def epoch(self, number: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         self.epochs.append((number, epoch))
         self.at("epoch")
+
+    def resumed(self, number: int, step: int) -> None:
+        self.resumes.append((number, step))
 
     def end(self, trial: TrialView) -> None:
         self.ended.append(trial)

@@ -197,7 +197,7 @@ class Bench:
         device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else cpu_name()
         return {
             **code_provenance(),
-            "model": self.backbone.source,
+            "model": self.backbone.name,
             "model_fingerprint": self.backbone.fingerprint,
             "data": self.data.source,
             "data_name": self.data.name,

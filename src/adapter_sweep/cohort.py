@@ -1,7 +1,7 @@
 """The training of trials, several in one pass through the backbone where they have the same batches."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,54 @@ from adapter_sweep.engine.adapters import AdaptedModel
 from adapter_sweep.engine.batches import epoch_batches
 from adapter_sweep.engine.latency import training_step
 from adapter_sweep.engine.memory import free_memory
+from adapter_sweep.engine.progress import Progress, Standing, Training
 from adapter_sweep.engine.saving import save_adapted
 from adapter_sweep.engine.scoring import Scores, score_cohort
 from adapter_sweep.engine.stopping import Best, weights_of
-from adapter_sweep.engine.training import Progress, Training, train_cohort
+from adapter_sweep.engine.training import train_cohort
+from adapter_sweep.errors import GuardError
 from adapter_sweep.records import TrialState
+from adapter_sweep.resuming import Gathered, Kept, TrialsKeeper, checkpoint_key, discard, newest
 from adapter_sweep.trial import LatencyTable, Outcome, Prepared, TrialWatcher, prepare_trial
 
-__all__ = ["Ready", "run_trial", "train_trials"]
+__all__ = ["Ready", "make_ready", "run_trial", "train_trials"]
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A trial to be trained: what it is, where its files go, and who watches it."""
+    """A trial to be trained: what it is, where its files go, and who watches it.
+
+    Attributes:
+        before: the folders of the trials it is a retry of, the newest first.
+        key: of its checkpoints.
+        kept: what it goes on from; None where it begins.
+    """
 
     trial: Prepared
     folder: Path
     watch: TrialWatcher
+    before: tuple[Path, ...] = ()
+    key: str = ""
+    kept: Kept | None = None
+
+    @property
+    def pass_key(self) -> tuple[object, ...]:
+        """What trials must have in common to go through the backbone together: also where they go on from."""
+        return *self.trial.pass_key, self.kept and self.kept.standing.place
+
+
+def make_ready(trial: Prepared, bench: Bench, folder: Path, watch: TrialWatcher, before: Sequence[Path] = ()) -> Ready:
+    """Make a trial ready to be trained, from its newest checkpoint where it is a retry and there is one.
+
+    Args:
+        trial: what it is.
+        bench: what it trains on.
+        folder: where its files go.
+        watch: who watches it.
+        before: the folders of the trials it is a retry of, the newest first.
+    """
+    key = checkpoint_key(trial, bench)
+    return Ready(trial, folder, watch, tuple(before), key, newest((folder, *before), key, trial.model))
 
 
 def run_trial(config: SweepConfig, bench: Bench, table: LatencyTable, folder: Path, watch: TrialWatcher) -> Outcome:
@@ -42,39 +73,36 @@ def run_trial(config: SweepConfig, bench: Bench, table: LatencyTable, folder: Pa
     prepared = prepare_trial(config, bench, table, watch)
     if isinstance(prepared, Outcome):
         return prepared
-    outcome = train_trials([Ready(prepared, folder, watch)], bench)[0]
+    outcome = train_trials([make_ready(prepared, bench, folder, watch)], bench)[0]
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
 
 
 def train_trials(trials: Sequence[Ready], bench: Bench) -> list[Outcome | Exception]:
-    """Train trials of one `pass_key` together, score each on the bench's held-out split, and save them.
+    """Train trials of one `Ready.pass_key` together, score each on the bench's held-out split, and save them.
 
     Each is scored after its last epoch, and after every one where `train.score_epochs` is `all`. With
     `train.early_stopping` one ends after so many epochs without a better score on the validation split, and what is
     left is its best epoch: where the test split is scored, it is scored once, with that.
+
+    While they train, and where an interrupt comes between two steps, each keeps a checkpoint in its folder, by
+    `train.checkpoint_every`. A trial that goes on from one ends, on a CPU, bit for bit as if it had never stopped; of
+    trials that share a pass that holds where they shared it before. Whoever has recorded how a trial ended deletes it
+    with `discard`.
 
     Returns:
         How each ended: complete, or what ended it, which is its own end only.
     """
     cohort = _Trials(trials, bench)
     cohort.train()
-    guards.check_frozen(bench.backbone)
+    try:
+        guards.check_frozen(bench.backbone)
+    except GuardError:
+        for ready in trials:  # whose checkpoints were trained on who knows what
+            discard((ready.folder, *ready.before))
+        raise
     return [cohort.outcome(position) for position in range(len(trials))]
-
-
-@dataclass
-class _Record:
-    """What is gathered of a trial while it trains."""
-
-    metrics: dict[str, float] = field(default_factory=dict)
-    scores: list[tuple[int, dict[str, float]]] = field(default_factory=list)
-    final: dict[str, float] = field(default_factory=dict)
-    predictions: tuple[Any, ...] = ()
-    best: Best | None = None
-    training: Training = field(default_factory=Training)
-    error: Exception | None = None
 
 
 class _Trials:
@@ -82,7 +110,8 @@ class _Trials:
 
     def __init__(self, trials: Sequence[Ready], bench: Bench) -> None:
         self._trials, self._bench = trials, bench
-        self._records = [_Record() for _ in trials]
+        self._gathered = [Gathered() if r.kept is None else r.kept.gathered.copy() for r in trials]
+        self._scoring, self._before_scoring = 0, self._gathered  # the epoch scored last, and what there was before
         self._config = trials[0].trial.config
         length = self._config.train.max_length
         self._split = bench.encoded(bench.data.train, length)
@@ -103,51 +132,67 @@ class _Trials:
             self._trials[sound[place]].watch.step(progress)
 
         def on_epoch(epoch: int, trained: dict[int, Training]) -> None:
+            self._before_scoring, self._scoring = [own.copy() for own in self._gathered], epoch
             self._score(epoch, {sound[place]: training for place, training in trained.items()}, below_held_out)
 
+        members = [self._trials[position] for position in sound]
+        keeper = TrialsKeeper(
+            [(ready.key, (ready.folder, *ready.before)) for ready in members],
+            self._config.train.checkpoint_every,
+            sum(ready.trial.model.count_params().total for ready in members),
+            lambda place, standing: self._gathered_at(sound[place], standing),
+        )
         results = train_cohort(
-            [self._trials[position].trial.model for position in sound],
+            [ready.trial.model for ready in members],
             self._split,
-            [self._trials[position].trial.spec for position in sound],
+            [ready.trial.spec for ready in members],
             below=below,
             on_step=on_step,
             on_epoch=on_epoch,
+            starts=[None if ready.kept is None else ready.kept.standing for ready in members],
+            keeper=keeper,
         )
         for position, training in zip(sound, results, strict=True):
-            record = self._records[position]
-            record.training = training
-            record.error = training.error
-            if record.error is None:
+            gathered = self._gathered[position]
+            gathered.training = training
+            gathered.error = training.error
+            if gathered.error is None:
                 self._finish(position)
+
+    def _gathered_at(self, position: int, standing: Standing) -> Gathered:
+        """What was gathered of a trial when it stood there: not yet the scores of an epoch that is being scored."""
+        own = (self._before_scoring if standing.epochs < self._scoring else self._gathered)[position]
+        over = standing.training.stopped or standing.epochs >= self._trials[position].trial.spec.epochs
+        return own if over else replace(own, predictions=())  # what the next epoch will find anew
 
     def _finish(self, position: int) -> None:
         """Go back to the best epoch of a trial that may be stopped, and score it on the split it is to be scored on."""
-        ready, record = self._trials[position], self._records[position]
+        ready, gathered = self._trials[position], self._gathered[position]
         try:
-            if record.best is not None:
-                record.best.restore(ready.trial.model)
-                record.predictions, record.final = record.best.predictions, record.best.scores
-                record.metrics["stopped_epoch"] = len(record.training.epoch_losses)
+            if gathered.best is not None:
+                gathered.best.restore(ready.trial.model)
+                gathered.predictions, gathered.final = gathered.best.predictions, gathered.best.scores
+                gathered.metrics["stopped_epoch"] = len(gathered.training.epoch_losses)
             if self._watched.scored != self._bench.scored:
                 ready.watch.stage("scoring")
                 held_out = self._bench.encoded(self._bench.held_out, self._config.train.max_length)
                 bounds: Any = scoring_bounds(self._config, self._bench.device)
                 (scored,) = score_cohort([ready.trial.model], held_out, **bounds)
                 guards.check_whole_split(scored.predictions, len(self._bench.labels), self._bench.scored)
-                record.predictions, record.final = scored.predictions, self._bench.scores(scored.predictions)
+                gathered.predictions, gathered.final = scored.predictions, self._bench.scores(scored.predictions)
         except Exception as error:
-            record.error = error
+            gathered.error = error
 
     def outcome(self, position: int) -> Outcome | Exception:
         """How a trial ended, once it is saved."""
-        ready, record = self._trials[position], self._records[position]
-        if record.error is not None:
-            return record.error
-        trial, training = ready.trial, record.training
-        metrics = trial.metrics | record.metrics
+        ready, gathered = self._trials[position], self._gathered[position]
+        if gathered.error is not None:
+            return gathered.error
+        trial, training = ready.trial, gathered.training
+        metrics = trial.metrics | gathered.metrics
         on_test = self._bench.scored == "test"
         examples = "test_examples" if on_test else "eval_examples"
-        metrics |= record.final | {
+        metrics |= gathered.final | {
             "train_loss": training.epoch_losses[-1],
             "train_seconds": training.seconds,
             examples: len(self._bench.labels),
@@ -155,7 +200,7 @@ class _Trials:
             "micro_batches": training.micro_batches,
         }
         name = self._score_name
-        curves = {"train_loss": training.losses, name: [(step, scores[name]) for step, scores in record.scores]}
+        curves = {"train_loss": training.losses, name: [(step, scores[name]) for step, scores in gathered.scores]}
         ready.watch.stage("saving")
         try:
             weights = save_adapted(
@@ -173,21 +218,23 @@ class _Trials:
             curves,
             weights=weights,
             constraints=trial.constraints,
-            predictions=record.predictions,
+            predictions=gathered.predictions,
         )
 
     def _starts_well(self, position: int) -> bool:
         """The guards before the first step."""
-        ready, record = self._trials[position], self._records[position]
+        ready, gathered = self._trials[position], self._gathered[position]
         ready.watch.stage("training")
         order = ready.trial.spec.order._asdict()
         try:
             with training_step():
                 first = next(epoch_batches(self._split, **order, epoch=0))
-                record.metrics["identity_gap"] = guards.check_identity(ready.trial.model, first)
+                gathered.metrics["identity_gap"] = guards.check_identity(ready.trial.model, first)
         except Exception as error:
-            record.error = error
-        return record.error is None
+            gathered.error = error
+        if gathered.error is None and ready.kept is not None:
+            ready.watch.resumed(len(ready.kept.standing.training.losses))
+        return gathered.error is None
 
     def _score(self, epoch: int, trained: dict[int, Training], below: Stored | None) -> None:
         """Score those of the trials in training that are to be scored after this epoch."""
@@ -198,7 +245,7 @@ class _Trials:
             self._trials[position].watch.stage("scoring")
         scored = self._scores([self._trials[position].trial.model for position in trained], below)
         for (position, training), scores in zip(trained.items(), scored, strict=True):
-            ready, record = self._trials[position], self._records[position]
+            ready, gathered = self._trials[position], self._gathered[position]
             try:
                 if isinstance(scores, Exception):
                     raise scores
@@ -207,17 +254,17 @@ class _Trials:
             except Exception as error:
                 training.error = error
                 continue
-            record.scores.append((len(training.losses), found))
-            record.predictions, record.final = scores.predictions, found
-            record.metrics["eval_seconds"] = scores.seconds
+            gathered.scores.append((len(training.losses), found))
+            gathered.predictions, gathered.final = scores.predictions, found
+            gathered.metrics["eval_seconds"] = scores.seconds
             value = found[self._score_name]
             ready.watch.epoch(epoch, ready.trial.spec.epochs, training.epoch_losses[-1], value)
             patience = ready.trial.config.train.early_stopping
             if patience is None:
                 continue
-            if record.best is None or value > record.best.value:
-                record.best = Best(epoch, value, found, scores.predictions, weights_of(ready.trial.model))
-            elif epoch - record.best.epoch >= patience:
+            if gathered.best is None or value > gathered.best.value:
+                gathered.best = Best(epoch, value, found, scores.predictions, weights_of(ready.trial.model))
+            elif epoch - gathered.best.epoch >= patience:
                 training.stopped = True
 
     def _is_scored(self, position: int, epoch: int) -> bool:

@@ -8,6 +8,7 @@ from adapter_sweep.config import SweepConfig
 from adapter_sweep.config.tasks import BuiltinTask, HubTask, ImagesTask, LocalTask, Paths
 from adapter_sweep.engine.tasks import Layout, TaskData, load_builtin, load_hub, load_images, load_local
 from adapter_sweep.errors import UserInputError
+from adapter_sweep.scores import metric_and_language
 
 __all__ = ["load_task"]
 
@@ -27,7 +28,21 @@ def load_task(config: SweepConfig) -> TaskData:
             f"task.metric='f1': needs exactly two classes, {data.name} has {len(data.label_names)}: {named}; "
             "use macro_f1 for more"
         )
+    _check_languages(config, data)
     return data
+
+
+def _check_languages(config: SweepConfig, data: TaskData) -> None:
+    """Check the objectives that are a language's score: only the data say which languages a column names."""
+    asked = [(name, found[1]) for name in config.objectives if (found := metric_and_language(name)) and found[1]]
+    spoken = sorted(set(data.validation.languages or ()))
+    problems = [
+        f"objectives.{name}: the validation split has no rows in {language}; it has: {', '.join(spoken) or 'none'}"
+        for name, language in asked
+        if language not in spoken
+    ]
+    if problems:
+        raise UserInputError(*problems)
 
 
 def _load(task: BuiltinTask | LocalTask | ImagesTask | HubTask) -> TaskData:

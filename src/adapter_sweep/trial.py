@@ -68,6 +68,9 @@ class TrialWatcher(Protocol):
     def epoch(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         """An epoch ended and the validation split was scored."""
 
+    def resumed(self, step: int) -> None:
+        """Training goes on from a checkpoint that was made after this step."""
+
 
 @dataclass(frozen=True)
 class Outcome:

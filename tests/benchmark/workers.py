@@ -157,6 +157,8 @@ class _Watch:
 
     def epoch(self, number: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None: ...
 
+    def resumed(self, number: int, step: int) -> None: ...
+
     def end(self, trial: "TrialView") -> None:
         self.ends.append(time.perf_counter())
 

@@ -116,21 +116,41 @@ def test_a_killed_worker_is_told_and_its_trial_run_again(tiny_settings: list[str
     assert [trial.params for trial in study.trials].count(dead.params) == 2
 
 
-def test_when_all_workers_died_the_same_command_continues(cli: Cli, tiny_settings: list[str], tmp_path: Path) -> None:
-    settings = [*tiny_settings, "train.epochs=40", "study.n_trials=2"]
-    with running(tmp_path, settings) as process:
-        workers = workers_of(process.pid)
-        assert len(workers) == 2
-        for worker in workers:
+def test_workers_that_died_are_replaced_while_the_others_work(tiny_settings: list[str], tmp_path: Path) -> None:
+    with running(tmp_path, [*tiny_settings, "train.epochs=40", "study.n_trials=2"]) as process:
+        for worker in workers_of(process.pid):
             os.kill(worker, signal.SIGKILL)
-        _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 1
-    assert errors == "error: all workers ended with 2 trials left; the same command continues the study\n"
-    assert [trial.state for trial in view(tmp_path).trials] == [TrialState.INTERRUPTED] * 2
+        out, errors = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, errors) == (0, "")
+    assert out.count("died with exit code -9") == 2
+    study = view(tmp_path)
+    assert sorted(trial.state for trial in study.trials) == [TrialState.COMPLETE] * 2 + [TrialState.INTERRUPTED] * 2
 
-    continued = cli("run", *settings, *SPACE, "tracking=none")
-    assert continued.returncode == 0, continued.stderr
-    assert len(view(tmp_path).counted()) == 2
+
+def test_two_commands_at_once_share_a_study(tiny_settings: list[str], tmp_path: Path) -> None:
+    command = [*COMMAND, *tiny_settings, *SPACE, "study.n_trials=5", "train.epochs=3"]
+    # The second one works in its own process, the first one in workers.
+    both = [
+        subprocess.Popen(
+            [*command, f"workers.count={count}"],
+            cwd=tmp_path,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for count in (2, 1)
+    ]
+    try:
+        ended = [process.communicate(timeout=PATIENCE) for process in both]
+    finally:
+        for process in both:
+            process.kill()
+            process.wait()
+    assert [process.returncode for process in both] == [0, 0], ended
+    trials = view(tmp_path).trials
+    assert [(trial.number, trial.state) for trial in trials] == [(n, TrialState.COMPLETE) for n in range(5)]
+    assert None not in {trial.mlflow_run_id for trial in trials}
+    assert all("Report" in out for out, _ in ended)
 
 
 @pytest.mark.parametrize("all_of_them", [True, False])
@@ -147,7 +167,7 @@ def test_an_interrupt_reaches_every_worker(tiny_settings: list[str], tmp_path: P
     assert all(gone(worker) for worker in workers)
     trials = view(tmp_path).trials
     assert [(trial.state, trial.reason) for trial in trials] == [
-        (TrialState.INTERRUPTED, "interrupted by the user")
+        (TrialState.INTERRUPTED, "interrupted by Ctrl-C or SIGTERM")
     ] * 2
 
 
@@ -180,5 +200,5 @@ def test_workers_end_with_their_parent(tiny_settings: list[str], tmp_path: Path)
         wait_for(lambda: all(gone(pid) for pid in started))
     trials = view(tmp_path).trials
     assert [(trial.state, trial.reason) for trial in trials] == [
-        (TrialState.INTERRUPTED, "interrupted by the user")
+        (TrialState.INTERRUPTED, "interrupted by Ctrl-C or SIGTERM")
     ] * 2

@@ -121,7 +121,7 @@ def test_all_problems_are_reported_at_once() -> None:
         ("study.name=.hidden", "study.name='.hidden': must match"),
         (f"study.name={'x' * 101}", "must match"),
         ("study.name=2024", "study.name=2024: input should be a valid string; quote it, in the shell as study.name="),
-        ("task.kind=remote", "task.kind='remote': allowed: 'builtin', 'local', 'hub'"),
+        ("task.kind=remote", "task.kind='remote': allowed: 'builtin', 'local', 'images', 'hub'"),
         ("objectives.speed=maximize", "objectives={'accuracy': 'maximize'"),
         ("objectives.accuracy=up", "objectives.accuracy='up': allowed: 'maximize' or 'minimize'"),
         ("~objectives.speed", "objectives.speed"),

@@ -103,13 +103,23 @@ def test_a_scaling_is_a_number_or_learned(values: dict[str, Any], scaling: objec
     assert problem.startswith(f"method.scaling={scaling!r}: must be learned, or a number over 0 and up to 1000")
 
 
-@pytest.mark.parametrize("targets", [[], [""], ["query", "query"], ""])
+@pytest.mark.parametrize("targets", [[], [""], ["query", "query"], "", None, 5, ["query", 5], {"query": 1}])
 def test_targets_are_distinct_names(values: dict[str, Any], targets: object) -> None:
     lora = {"kind": "lora", "rank": 2}
     for allowed in ("attention", "all_linear", "query", ["query", "output.dense"]):
         validate(values | {"method": lora | {"targets": allowed}})
     (problem,) = problems(values | {"method": lora | {"targets": targets}})
     assert problem.startswith(f"method.targets={targets!r}: must be attention, all_linear, or a list of distinct names")
+
+
+def test_layers_that_a_method_would_not_look_at_are_refused() -> None:
+    for layers in ("top:1", "choice(all,top:1)"):
+        with pytest.raises(
+            UserInputError, match=r"method\.layers='top:1': .* allowed: all, or layer_norms=layers"
+        ) as caught:
+            compose(["method=layernorm", f"method.layers={layers}"])
+        assert len(caught.value.problems) == 1
+        compose(["method=layernorm", "method.layer_norms=layers", f"method.layers={layers}"])
 
 
 @pytest.mark.parametrize(("text", "columns"), [("a", ("a",)), (["a"], ("a",)), (["a", "b"], ("a", "b")), (1, ("1",))])
@@ -162,3 +172,20 @@ def test_anything_is_valid_or_a_list_of_problems(
 def test_the_names_of_a_study_and_a_task_can_be_folders(values: dict[str, Any], tmp_path: Path) -> None:
     for name in ("..", "a/b", "a\\b", " a", "a\n", "-a", "é", "con:"):
         assert problems(with_params(values, {"study.name": name}))
+
+
+@pytest.mark.parametrize(
+    ("option", "kinds"), [("label_smoothing", "multi_label regression spans"), ("class_weights", "regression spans")]
+)
+def test_options_of_the_loss_are_for_types_of_task_that_have_such_a_loss(option: str, kinds: str) -> None:
+    task = ["task=local", "task.path=x.csv", "task.text=[a,b]", "task.label=c"]
+    value, every = {"label_smoothing": ("0.1", "0,0.1"), "class_weights": ("balanced", "none,balanced")}[option]
+    for kind in kinds.split():
+        for option_given in (f"train.{option}={value}", f"train.{option}=choice({every})"):
+            with pytest.raises(UserInputError) as caught:
+                compose([*task, f"task.type={kind}", option_given])
+            (problem,) = caught.value.problems
+            assert f"train.{option}" in problem
+            assert f"a {kind} task has no classes" in problem
+            assert "allowed: " in problem
+    compose([*task, f"train.{option}={value}"])

@@ -183,3 +183,9 @@ def test_any_text_is_a_dimension_or_a_problem(text: str) -> None:
             assert -math.inf < dimension.low <= dimension.high < math.inf
         else:
             assert dimension.values
+
+
+@pytest.mark.parametrize("text", ["range(1" + "0" * 400 + ")", "range(0, 1.5, 1e-320)", "range(-1e308, 1e308, 0.5)"])
+def test_numbers_that_no_computer_counts_to_are_refused(text: str) -> None:
+    with pytest.raises(UserInputError, match=r"2\*\*53"):
+        parse_dimension("method.width", text)

@@ -54,3 +54,16 @@ def hang_in_a_trial(results_dir: Path, space: dict[str, str], sampler: str) -> N
     assert asked is not None
     (results_dir / "asked").write_text(str(asked[0].number))
     time.sleep(600)
+
+
+def hang_then_tell(results_dir: Path, url: str) -> None:
+    """Ask for a trial, wait for a file named `go`, and tell that it is complete; what the ledger says is in `told`."""
+    ledger = start(results_dir, url=url, heartbeat_seconds=1)
+    asked = ledger.ask(10)
+    assert asked is not None
+    (results_dir / "asked").touch()
+    while not (results_dir / "go").exists():
+        time.sleep(0.05)
+    told = ledger.tell(asked[0], TrialState.COMPLETE, metrics={"accuracy": 0.9, "trainable_params": 1.0})
+    asked[1].close()
+    (results_dir / "told").write_text(told)

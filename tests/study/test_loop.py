@@ -1,17 +1,19 @@
 import itertools
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+import torch
 from ledgers import start
 
 from adapter_sweep.config.quoting import literal
 from adapter_sweep.config.space import parse_space
 from adapter_sweep.engine.saving import load_adapted
-from adapter_sweep.errors import AdapterSweepError, GuardError
+from adapter_sweep.errors import AdapterSweepError, GuardError, SpoiltProcessError
 from adapter_sweep.records import TrialState
 from adapter_sweep.study import loop
 from adapter_sweep.study.ledger import Ledger
@@ -160,7 +162,10 @@ def test_ctrl_c_marks_the_trial_and_queues_it_again(room: Room, event: str) -> N
     with pytest.raises(KeyboardInterrupt):
         room.run(1)
     (trial,) = room.ledger.view().trials
-    assert (trial.state, trial.reason) == (TrialState.INTERRUPTED, "interrupted by the user")
+    assert (trial.state, trial.reason) == (
+        TrialState.INTERRUPTED,
+        "interrupted by Ctrl-C or SIGTERM",
+    )
     assert room.told == [0]
     room.ledger = room.open()
     assert room.ledger.recover() == 0
@@ -290,3 +295,71 @@ def test_ctrl_c_queues_a_whole_cohort_again(room: Room) -> None:
 def test_a_cohort_takes_no_more_trials_than_are_left(room: Room) -> None:
     room.values["train"]["cohort"] = 8
     assert room.run(2) == [TrialState.COMPLETE] * 2
+
+
+# -- processes that can train no more
+
+
+def test_a_trial_that_changes_the_frozen_weights_fails_and_ends_its_process(room: Room) -> None:
+    def at(event: str) -> None:
+        if event == "epoch":
+            next(room.bench.backbone.model.parameters()).data.add_(1.0)
+
+    room.watch.at = at
+    with pytest.raises(SpoiltProcessError, match="the frozen backbone's weights changed"):
+        room.run(3)
+    (trial,) = room.ledger.view().trials
+    assert (trial.state, trial.reason) == (
+        TrialState.FAILED,
+        "the frozen backbone's weights changed during the trial",
+    )
+    assert room.told == [0]
+
+
+def test_of_a_cohort_whose_process_is_spoilt_each_is_tried_again_alone(room: Room, tiny_bert: Path) -> None:
+    room.values["train"]["cohort"] = 3
+    at = room.watch.at
+
+    def spoil(event: str) -> None:
+        if event == "epoch":
+            next(room.bench.backbone.model.parameters()).data.add_(1.0)
+
+    room.watch.at = spoil
+    with pytest.raises(SpoiltProcessError):
+        room.run(3)
+    assert room.states() == [TrialState.INTERRUPTED] * 3
+    assert sorted(room.told) == [0, 1, 2]
+
+    room.watch.at, room.bench = at, toy_bench(tiny_bert)  # another process
+    room.run(3)
+    trials = room.ledger.view().trials
+    assert [trial.params for trial in trials[3:]] == [trial.params for trial in trials[:3]]
+    assert [(t.state, t.metrics["cohort_size"]) for t in trials[3:]] == [(TrialState.COMPLETE, 1)] * 3
+
+
+def test_a_cohort_without_memory_is_halved_until_one_is_left(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands in for a device that has room for the hidden states of two trials."""
+    train = loop.train_trials
+    sizes: list[int] = []
+
+    def with_room_for_two(trials: Any, bench: Any) -> Any:
+        sizes.append(len(trials))
+        if len(trials) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return train(trials, bench)
+
+    monkeypatch.setattr(loop, "train_trials", with_room_for_two)
+    room.values["train"]["cohort"] = 5
+    assert room.run(5) == [TrialState.COMPLETE] * 5
+    assert sizes == [5, 2, 3, 1, 2]
+    assert [t.metrics["cohort_size"] for t in room.ledger.view().trials] == [2, 2, 1, 2, 2]
+
+
+def test_who_waits_takes_over_what_another_process_leaves(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "POLL_SECONDS", 0.05)
+    other = room.open()
+    asked = other.ask(2)
+    assert asked is not None
+    trial, hold = asked
+    threading.Timer(5.0, lambda: (other._heart.remove(trial._trial_id), hold.close())).start()
+    assert room.run(2, wait=True) == [TrialState.INTERRUPTED, TrialState.COMPLETE, TrialState.COMPLETE]

@@ -14,11 +14,14 @@ from adapter_sweep import __version__
 from adapter_sweep.cli import managing_commands
 from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.errors import AdapterSweepError, UserInputError
+from adapter_sweep.interrupts import listening
 
 if TYPE_CHECKING:
     from adapter_sweep.config.compose import Composed
 
 __all__ = ["app", "main"]
+
+_LEAVE_SECONDS = 9.5  # to be gone after an interrupt: a node that is taken away leaves no more
 
 app = typer.Typer(
     add_completion=False,
@@ -47,10 +50,11 @@ def run(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     _prepare_workers(composed.config.workers.count)
     from adapter_sweep.cli.sweep import run_group, run_sweep
 
-    if parts:
-        run_group(parts)
-    else:
-        run_sweep(composed)
+    with listening(_LEAVE_SECONDS, again="leaves"):
+        if parts:
+            run_group(parts)
+        else:
+            run_sweep(composed)
 
 
 @app.command()
@@ -59,7 +63,8 @@ def trial(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     composed = _compose(overrides, config_dir).for_trial()
     from adapter_sweep.cli.sweep import run_single
 
-    run_single(composed)
+    with listening(_LEAVE_SECONDS, again="leaves"):
+        run_single(composed)
 
 
 @app.command()
@@ -95,7 +100,8 @@ def worker(
     _prepare_workers(count)
     from adapter_sweep.cli.joining import Here, join_study
 
-    join_study(study, Here.given(storage, tracking, count, overrides or []))
+    with listening(_LEAVE_SECONDS, again="leaves"):
+        join_study(study, Here.given(storage, tracking, count, overrides or []))
 
 
 @app.command()
@@ -109,7 +115,8 @@ def confirm(arguments: StudiesAndOverrides, config_dir: ConfigDir = None) -> Non
     _prepare_workers(composed.config.workers.count)
     from adapter_sweep.cli.confirming import run_confirm
 
-    run_confirm(selection, composed)
+    with listening(_LEAVE_SECONDS, again="leaves"):
+        run_confirm(selection, composed)
 
 
 @app.command()
@@ -238,7 +245,7 @@ def main() -> None:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """A terminated study ends as an interrupted one does: marked, and resumable."""
+    """A terminated command ends as an interrupted one does."""
     raise KeyboardInterrupt
 
 

@@ -101,7 +101,7 @@ def _cache_bytes(config: SweepConfig, bench: Bench) -> int:
 
     Of texts it is nothing where every trial trains something in the lowest layer, or below it.
     """
-    methods = list(config.methods.items()) or [(None, config.method)]
+    methods: list[tuple[str | None, MethodConfig]] = [*config.methods.items()] or [(None, config.method)]
     kept = bench.data.modality == "image" or any(
         _may_resume(method, applying(config.search_space, name), bench) for name, method in methods
     )

@@ -149,6 +149,10 @@ class Display:
                 f"{metric_name(self._metric)} {accuracy:.3f}"
             )
 
+    def resumed(self, number: int, step: int) -> None:
+        """Training goes on from a checkpoint."""
+        self._console.print(f"{self._what} {number}: resumed at step {step}")
+
     def end(self, trial: TrialView) -> None:
         """A trial ended."""
         self._done += 1

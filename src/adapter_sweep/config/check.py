@@ -10,7 +10,9 @@ from pydantic import BaseModel, ValidationError
 from adapter_sweep.config.naming import METHOD
 from adapter_sweep.config.schema import SECTIONS, SweepConfig
 from adapter_sweep.errors import UserInputError
+from adapter_sweep.losses import smoothing_problems, weight_problems
 from adapter_sweep.records import ParamValue
+from adapter_sweep.scores import TaskType
 
 __all__ = ["keys_of", "validate", "with_params"]
 
@@ -28,6 +30,8 @@ def validate(values: Mapping[str, Any]) -> SweepConfig:
         config = SweepConfig.model_validate(values)
     except ValidationError as error:
         problems += [_problem(detail, values) for detail in error.errors() if detail["input"] != _MISSING]
+    else:
+        problems += _unfit_loss(config)
     if problems:
         raise UserInputError(*dict.fromkeys(problems))
     return config
@@ -55,6 +59,13 @@ def with_params(values: Mapping[str, Any], params: Mapping[str, ParamValue]) -> 
             section = section[parent]
         section[last] = value
     return changed
+
+
+def _unfit_loss(config: SweepConfig) -> list[str]:
+    """Options of the loss that mean nothing for the task: told before a study has its name, not trial by trial."""
+    kind: TaskType = getattr(config.task, "type", "classification")
+    problems = smoothing_problems(kind, config.train.label_smoothing)
+    return problems if config.train.class_weights == "none" else problems + weight_problems(kind)
 
 
 def _missing(values: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -12,7 +12,7 @@ __all__ = ["EFFORT", "MEMORY", "as_defined_now", "effort"]
 MEMORY = ("micro_batches", "gradient_checkpointing")
 """Keys of `train` that trade time for memory and leave the updates as they are."""
 
-EFFORT = ("threads", "cohort", "cache_gb", "score_epochs", *MEMORY)
+EFFORT = ("threads", "cohort", "cache_gb", "score_epochs", "checkpoint_every", *MEMORY)
 """Keys of `train` that decide how fast it trains, in what memory, and what is watched, not what comes out."""
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from adapter_sweep.config.layers import parsed_layers, read_layers
 from adapter_sweep.config.section import Float, Int, Section
@@ -30,6 +30,14 @@ def _scaling(value: object) -> object:
         raise ValueError("must be learned, or a number over 0 and up to 1000")
     if isinstance(value, str) and value != "learned":
         raise ValueError("must be learned, or a number over 0 and up to 1000")
+    return value
+
+
+def _targets(value: object) -> object:
+    """A name, or a list of distinct ones: one message for both."""
+    names = value if isinstance(value, list) else [value]
+    if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
+        raise ValueError("must be attention, all_linear, or a list of distinct names of projections")
     return value
 
 
@@ -104,18 +112,10 @@ class LoraMethod(_Method):
     kind: Literal["lora"]
     rank: Int = Field(ge=1, le=65536)
     alpha: Float = Field(16.0, gt=0, le=100_000)
-    targets: str | list[str] = "attention"
+    targets: Annotated[str | list[str], BeforeValidator(_targets)] = "attention"
     layers: _Layers = "all"
 
     _values = frozenset({"alpha"})
-
-    @field_validator("targets")
-    @classmethod
-    def _named(cls, value: str | list[str]) -> str | list[str]:
-        names = [value] if isinstance(value, str) else value
-        if not names or not all(names) or len(set(names)) < len(names):
-            raise ValueError("must be attention, all_linear, or a list of distinct names of projections")
-        return value
 
     def plain(self) -> dict[str, Any]:
         """The fields of the engine's dataclass."""
@@ -164,6 +164,13 @@ class LayerNormMethod(_Method):
     kind: Literal["layernorm"]
     layer_norms: Literal["layers", "all"] = "all"
     layers: _Layers = "all"
+
+    @field_validator("layers")
+    @classmethod
+    def _read(cls, value: str, info: ValidationInfo) -> str:
+        if value != "all" and info.data.get("layer_norms") == "all":
+            raise ValueError("method.layer_norms=all trains those of all layers; allowed: all, or layer_norms=layers")
+        return value
 
 
 class FullMethod(_Method):

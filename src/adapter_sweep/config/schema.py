@@ -87,6 +87,7 @@ class TrainConfig(_Section):
     seed: _Int = Field(ge=0, lt=2**31)
     data_seed: _Int | None = Field(None, ge=0, lt=2**31)
     score_epochs: Literal["all", "last"] = "all"
+    checkpoint_every: Literal["auto"] | Annotated[_Int, Field(ge=1)] | None = "auto"
     cohort: Literal["auto"] | Annotated[_Int, Field(ge=1, le=1024)] = "auto"
     cache_gb: _Float = Field(1.0, ge=0, le=1_000_000)
     threads: _Int | None = Field(ge=1, le=1024)

@@ -18,6 +18,7 @@ from adapter_sweep.records import ParamValue
 __all__ = ["Choices", "Dimension", "FloatRange", "IntRange", "grid_points", "parse_dimension", "parse_space"]
 
 _MAX_GRID_POINTS = 100_000
+_MOST = 2**53  # beyond it floating point misses whole numbers, and databases have no place for them
 _GRAMMAR = "choice(a, b), range(start, stop, step), interval(low, high), int(interval(…)) or tag(log, …) around one"
 
 
@@ -182,19 +183,26 @@ def _range(where: str, start: float, stop: float, step: float, log: bool) -> Dim
         raise UserInputError(
             f"{where}: a range has an even step; for a logarithmic scale use tag(log, int(interval(…)))"
         )
-    if not (math.isfinite(start) and math.isfinite(stop) and math.isfinite(step)):
-        raise UserInputError(f"{where}: endless; start, stop and step must be finite numbers")
+    if not all(map(_is_usable, (start, stop, step))):
+        raise UserInputError(f"{where}: endless; start, stop and step must be finite numbers, whole ones within 2**53")
     if step <= 0 or start >= stop:
         raise UserInputError(f"{where}: empty; start must be below stop, and the step above 0")
     if isinstance(start, int) and isinstance(stop, int) and isinstance(step, int):
         return IntRange(start, start + (stop - 1 - start) // step * step, step)
-    count = max(1, math.ceil((stop - start) / step - 1e-9))  # 0.1 + 0.2 is a little above 0.3
+    steps = (stop - start) / step
+    if steps > _MOST:
+        raise UserInputError(f"{where}: too many steps; at most 2**53, or give an interval")
+    count = max(1, math.ceil(steps - 1e-9))  # 0.1 + 0.2 is a little above 0.3
     return FloatRange(float(start), float(start + (count - 1) * step), float(step))
 
 
+def _is_usable(number: float) -> bool:
+    return abs(number) <= _MOST if isinstance(number, int) else math.isfinite(number)
+
+
 def _interval(where: str, low: float, high: float, log: bool) -> Dimension:
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise UserInputError(f"{where}: endless; both ends must be finite numbers")
+    if not (_is_usable(low) and _is_usable(high)):
+        raise UserInputError(f"{where}: endless; both ends must be finite numbers, whole ones within 2**53")
     if not low < high:
         raise UserInputError(f"{where}: empty; the low end must be below the high end")
     if log and low <= 0:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, cast
 
 import torch
@@ -69,6 +70,12 @@ class Backbone:
     source: str
     processor: BaseImageProcessor | None = None
     causal: bool = False
+
+    @property
+    def name(self) -> str:
+        """What may be shared of where it came from: of a folder its name, not where it lies."""
+        path = Path(self.source)
+        return path.name if path.is_absolute() else self.source
 
     @property
     def modality(self) -> Modality:

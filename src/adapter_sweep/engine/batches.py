@@ -49,14 +49,18 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def epoch_batches(split: Encoded, *, batch_size: int, max_tokens: int, seed: int, epoch: int) -> Iterator[Batch]:
-    """One epoch's training batches, of texts of similar length; the order depends on seed and epoch alone.
+def epoch_batches(
+    split: Encoded, *, batch_size: int, max_tokens: int, seed: int, epoch: int, done: int = 0
+) -> Iterator[Batch]:
+    """One epoch's training batches, but the first `done`; the order depends on seed and epoch alone.
+
+    They are of texts of similar length.
 
     Guarantees: each row is in exactly one batch; a batch has at most `batch_size` rows and, padding counted, at most
     `max_tokens` tokens (but never less than one row). Of an image its hidden states count as tokens.
     """
     groups, generator = _epoch_groups(split, batch_size, max_tokens, seed, epoch)
-    for index in torch.randperm(len(groups), generator=generator).tolist():
+    for index in torch.randperm(len(groups), generator=generator).tolist()[done:]:
         yield collate(split, groups[index])
 
 

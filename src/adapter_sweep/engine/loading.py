@@ -15,7 +15,7 @@ from transformers import (
     AutoTokenizer,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from adapter_sweep.engine.backbone import Attention, Backbone, Pooling, Precision, wrap_backbone
 from adapter_sweep.engine.modality import modality_of

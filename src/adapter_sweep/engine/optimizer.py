@@ -1,11 +1,13 @@
 """AdamW over a model's trained parameters, laid side by side in memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 __all__ = ["FlatAdamW"]
+
+_REMEMBERED = ("step", "exp_avg", "exp_avg_sq")  # of each vector, by torch's AdamW
 
 
 class FlatAdamW:
@@ -33,10 +35,9 @@ class FlatAdamW:
         max_grad_norm: float,
         factor: Callable[[int], float],
     ) -> None:
-        trained = [p for p in model.parameters() if p.requires_grad]
-        matrices, rest = [p for p in trained if p.ndim >= 2], [p for p in trained if p.ndim < 2]
-        self._parameters = trained
-        self._flat = [_flatten(group) for group in (matrices, rest)]
+        parts = _parts(model)
+        self._parameters = [parameter for part in parts for parameter in part]
+        self._flat = [_flatten(part) for part in parts]
         groups = [{"params": [flat]} for flat in self._flat]
         self._adamw = torch.optim.AdamW(groups, lr=lr, weight_decay=0.0, fused=True)
         self._adamw.param_groups[0]["weight_decay"] = weight_decay
@@ -57,11 +58,39 @@ class FlatAdamW:
         self._adamw.step()
         self._steps += 1
 
+    def moments(self) -> dict[str, Tensor]:
+        """A copy, on the CPU, of all that it remembers between steps, once there was one; what `recall` takes."""
+        found = {"steps": torch.tensor(self._steps)}
+        for index, flat in enumerate(self._flat):
+            for name, tensor in self._adamw.state[flat].items():
+                found[f"{index}.{name}"] = tensor.detach().cpu().clone()
+        return found
+
+    def recall(self, moments: Mapping[str, Tensor]) -> None:
+        """Go on from what another one on such a model remembered; the weights are the model's own."""
+        self._steps = int(moments["steps"])
+        for index, flat in enumerate(self._flat):
+            for name in _REMEMBERED:
+                self._adamw.state[flat][name] = moments[f"{index}.{name}"].to(flat.device, copy=True)
+
+    @staticmethod
+    def sizes(model: nn.Module) -> dict[str, int]:
+        """How many numbers each of `moments` has for such a model."""
+        totals = [sum(parameter.numel() for parameter in part) for part in _parts(model)]
+        found = {f"{i}.{name}": 1 if name == "step" else n for i, n in enumerate(totals) for name in _REMEMBERED}
+        return {"steps": 1, **found}
+
     def release(self) -> None:
         """Give the model's parameters memory of their own, with the values they have, and no gradients."""
         for parameter in self._parameters:
             parameter.data = parameter.data.clone()
             parameter.grad = None
+
+
+def _parts(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """What is trained: weight matrices, and the rest."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return [p for p in trained if p.ndim >= 2], [p for p in trained if p.ndim < 2]
 
 
 def _flatten(parameters: list[nn.Parameter]) -> nn.Parameter:

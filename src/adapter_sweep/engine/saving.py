@@ -46,7 +46,7 @@ def save_adapted(
         "problem": {**(problem or {}), "outputs": model.outputs, "per_token": model.per_token},
         "pooling": model.backbone.pooling,
         "precision": model.backbone.precision,
-        "backbone": {"source": model.backbone.source, "fingerprint": model.backbone.fingerprint},
+        "backbone": {"source": model.backbone.name, "fingerprint": model.backbone.fingerprint},
     }
     write_text(folder / CONFIG_FILE, json.dumps(about, indent=2) + "\n")
     return weights

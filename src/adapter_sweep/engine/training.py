@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -19,48 +18,16 @@ from adapter_sweep.engine.cohort import Cohort
 from adapter_sweep.engine.encoded import Encoded
 from adapter_sweep.engine.guards import check_finite_loss
 from adapter_sweep.engine.latency import training_step
+from adapter_sweep.engine.members import Member
 from adapter_sweep.engine.memory import free_memory, is_out_of_memory
-from adapter_sweep.engine.optimizer import FlatAdamW
 from adapter_sweep.engine.problems import LossSpec, Problem
-from adapter_sweep.engine.train_spec import TrainSpec, warmup_then_decay
+from adapter_sweep.engine.progress import Keeper, Progress, Standing, Training
+from adapter_sweep.engine.train_spec import TrainSpec
+from adapter_sweep.interrupts import held
 
 __all__ = ["Progress", "Training", "train", "train_cohort"]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where training stands after a step, for whoever watches."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-
-
-@dataclass
-class Training:
-    """What training leaves of one model.
-
-    Attributes:
-        losses: of every step, 1-based.
-        seconds: wall time spent in steps; in a cohort, its equal share of each.
-        error: what ended it early; the other members of its cohort went on. Whoever sets it ends it.
-        stopped: whether it ended before its last epoch, and well. Whoever sets it ends it.
-        micro_batches: how many passes an update's batch was computed in at the end.
-        together: how many models its passes held, itself included: the most since passes were last made smaller for
-            want of memory or for a failure. 0 before any.
-    """
-
-    losses: list[tuple[int, float]] = field(default_factory=list)
-    epoch_losses: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-    error: Exception | None = None
-    stopped: bool = False
-    micro_batches: int = 1
-    together: int = 0
 
 
 def train(
@@ -100,6 +67,8 @@ def train_cohort(
     below: Stored | None = None,
     on_step: Callable[[int, Progress], None] = lambda _member, _progress: None,
     on_epoch: Callable[[int, dict[int, Training]], None] = lambda _epoch, _trained: None,
+    starts: Sequence[Standing | None] | None = None,
+    keeper: Keeper | None = None,
 ) -> list[Training]:
     """Train models together: each one's adapters, layer norms and head in place; the backbone stays bit-identical.
 
@@ -117,97 +86,112 @@ def train_cohort(
         on_step: told of each model's each step.
         on_epoch: called after each epoch with its number (from 1) and the models still in training, by position; may
             score them. Its time is not counted.
+        starts: where each goes on from, all from one place, which they reached in one cohort; None where they begin.
+            On a CPU they end bit for bit as if they had never stopped.
+        keeper: keeps where they stand. An interrupt that comes between two steps finds it kept; see `interrupts`.
 
     Raises:
-        ValueError: the specs' batches or passes differ, or the models' backbones or heads.
+        ValueError: the specs' batches or passes differ, or the models' backbones or heads, or their starts' places.
     """
-    return _Training(models, split, specs, below).run(on_step, on_epoch)
-
-
-class _Member:
-    """A model in training."""
-
-    def __init__(self, position: int, model: AdaptedModel, spec: TrainSpec, batches: Sequence[int]) -> None:
-        self.position = position
-        self.model = model
-        self.spec = spec
-        self.steps = sum(batches[: spec.epochs])
-        self.optimizer = FlatAdamW(
-            model,
-            lr=spec.lr,
-            weight_decay=spec.weight_decay,
-            max_grad_norm=spec.max_grad_norm,
-            factor=warmup_then_decay(self.steps, spec.warmup_fraction),
-        )
-        self.result = Training()
-        self.epoch_total = 0.0
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more is to be trained."""
-        return self.result.stopped or self.result.error is not None
-
-    def update(self) -> None:
-        """One step of the optimizer. What it fails of is the member's own end: it may be half done."""
-        try:
-            self.optimizer.step()
-        except Exception as error:
-            self.result.error = error
+    return _Training(models, split, specs, below, starts or [None] * len(models), keeper).run(on_step, on_epoch)
 
 
 class _Training:
     """One run of `train_cohort`."""
 
     def __init__(
-        self, models: Sequence[AdaptedModel], split: Encoded, specs: Sequence[TrainSpec], below: Stored | None
+        self,
+        models: Sequence[AdaptedModel],
+        split: Encoded,
+        specs: Sequence[TrainSpec],
+        below: Stored | None,
+        starts: Sequence[Standing | None],
+        keeper: Keeper | None,
     ) -> None:
         Cohort(models)  # raises where they cannot be one
         orders = {(spec.order, spec.micro_batches, spec.checkpointing) for spec in specs}
         if len(orders) != 1:
             raise ValueError(f"the members of a cohort share their batches and passes; theirs are {sorted(orders)}")
+        if len({start and start.place for start in starts}) != 1:
+            raise ValueError("the members of a cohort begin at one place")
         order, self._parts, self._checkpointing = orders.pop()
-        self._split, self._below = split, below
+        self._split, self._below, self._keeper = split, below, keeper
         self._order = order._asdict()
         self._epochs = max(spec.epochs for spec in specs)
         batches = [count_batches(split, **self._order, epoch=epoch) for epoch in range(self._epochs)]
-        pairs = zip(models, specs, strict=True)
-        self._members = [_Member(i, model, spec, batches) for i, (model, spec) in enumerate(pairs)]
+        each = zip(models, specs, starts, strict=True)
+        self._members = [Member(i, model, spec, batches, start) for i, (model, spec, start) in enumerate(each)]
         self._together = len(self._members)  # how many go through the backbone at once
+        self._epoch = self._batches = 0  # epochs that are over, and batches of the next that are done
+        self._between = True  # no member is in the middle of a step, or a step ahead of another
+        if (start := starts[0]) is not None:
+            self._epoch, self._batches = start.epochs, start.batches
+            self._together = min(self._together, start.at_once)
+            self._parts = start.training.micro_batches
 
     def run(
         self, on_step: Callable[[int, Progress], None], on_epoch: Callable[[int, dict[int, Training]], None]
     ) -> list[Training]:
         try:
-            for epoch in range(self._epochs):
-                for batch in epoch_batches(self._split, **self._order, epoch=epoch):
-                    if not self._training(epoch):
-                        break
-                    self._step(epoch, batch, on_step)
-                ended = self._training(epoch)
-                for member in ended:
-                    member.result.epoch_losses.append(member.epoch_total / len(self._split))
-                    member.epoch_total = 0.0
-                if not ended:
-                    break
-                on_epoch(epoch + 1, {member.position: member.result for member in ended})
+            while self._training():
+                self._run_epoch(on_step, on_epoch)
+        except KeyboardInterrupt:
+            if self._between:
+                self._keep()
+            raise
         finally:
             for member in self._members:
                 member.optimizer.release()
                 member.result.micro_batches = self._parts
         return [member.result for member in self._members]
 
-    def _training(self, epoch: int) -> list[_Member]:
-        return [m for m in self._members if not m.ended and epoch < m.spec.epochs]
+    def _run_epoch(
+        self, on_step: Callable[[int, Progress], None], on_epoch: Callable[[int, dict[int, Training]], None]
+    ) -> None:
+        for batch in epoch_batches(self._split, **self._order, epoch=self._epoch, done=self._batches):
+            if not self._training():
+                break
+            with held():
+                self._step(batch, on_step)
+                self._batches += 1
+                self._between = True
+                if self._keeper is not None and self._keeper.due():
+                    self._keep()
+        ended = self._training()
+        for member in ended:
+            member.result.epoch_losses.append(member.epoch_total / len(self._split))
+        if ended:
+            on_epoch(self._epoch + 1, {member.position: member.result for member in ended})
+        with held():
+            for member in ended:
+                member.end_epoch()
+            self._epoch += 1
+            self._batches = 0
 
-    def _step(self, epoch: int, batch: Batch, on_step: Callable[[int, Progress], None]) -> None:
+    def _training(self) -> list[Member]:
+        return [m for m in self._members if not m.ended and self._epoch < m.spec.epochs]
+
+    def _keep(self) -> None:
+        if self._keeper is None:
+            return
+        standings = {
+            member.position: member.standing(self._epoch, self._batches, self._together, self._parts)
+            for member in self._members
+            if member.result.losses and member.result.error is None
+        }
+        if standings:
+            self._keeper.keep(standings)
+
+    def _step(self, batch: Batch, on_step: Callable[[int, Progress], None]) -> None:
         """One step of every member still in training."""
-        waiting = members = self._training(epoch)
+        waiting = members = self._training()
         together, failure = self._together, None
         parts = self._parts
         while waiting:
             part = waiting[:together]
             try:
                 with training_step():
+                    self._between = False
                     started = time.perf_counter()  # here: waiting for another process's reading is not training
                     losses = self._update(part, batch)
                     seconds = (time.perf_counter() - started) / len(part)
@@ -230,14 +214,14 @@ class _Training:
             waiting = waiting[len(part) :]
             for member, loss in zip(part, losses, strict=True):
                 member.result.together = max(member.result.together, len(part))
-                self._record(member, epoch, batch, loss, seconds, on_step)
-        if failure is not None and self._training(epoch) == members:
+                self._record(member, batch, loss, seconds, on_step)
+        if failure is not None and self._training() == members:
             _log.warning("these models cannot share a pass, and each goes alone: %s", failure)
             self._together = 1
             for member in members:
                 member.result.together = 1
 
-    def _update(self, members: Sequence[_Member], batch: Batch) -> list[float]:
+    def _update(self, members: Sequence[Member], batch: Batch) -> list[float]:
         """One update of each; their losses. Until all passes are over nothing is changed but gradients."""
         for member in members:
             member.optimizer.zero_grad()
@@ -262,8 +246,7 @@ class _Training:
 
     def _record(
         self,
-        member: _Member,
-        epoch: int,
+        member: Member,
         batch: Batch,
         loss: float,
         seconds: float,
@@ -281,7 +264,7 @@ class _Training:
             return
         member.epoch_total += loss * len(batch.rows)
         result.losses.append((step, loss))
-        on_step(member.position, Progress(epoch + 1, member.spec.epochs, step, member.steps, loss))
+        on_step(member.position, Progress(self._epoch + 1, member.spec.epochs, step, member.steps, loss))
 
 
 def _shares(problem: Problem, targets: Sequence[Tensor], specs: Sequence[LossSpec]) -> Sequence[Tensor | None]:

@@ -14,15 +14,14 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from adapter_sweep.config import Dimension
-from adapter_sweep.config.definitions import as_defined_now
 from adapter_sweep.config.naming import METHOD
-from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import Direction, ParamValue, StudyView, TrialState, TrialView
-from adapter_sweep.study.facts import PREFIX, deaths, differences, retry_of, state_of
+from adapter_sweep.study.facts import deaths, retry_of, state_of
 from adapter_sweep.study.grid import grid_points_in_order
 from adapter_sweep.study.heart import Heart
 from adapter_sweep.study.locking import one_using
 from adapter_sweep.study.names import check_new_name, study_folder
+from adapter_sweep.study.opening import define, existing_study
 from adapter_sweep.study.presence import enter, leave, processes_at_work
 from adapter_sweep.study.queue import Queue
 from adapter_sweep.study.reading import CURVES_FILE, PREDICTIONS_FILE, trial_folder, view_study, view_trial
@@ -41,10 +40,9 @@ from adapter_sweep.study.storage import (
     storage_url,
 )
 
-__all__ = ["CURVES_FILE", "DELETING", "PREDICTIONS_FILE", "Ledger", "TrialTakenError", "open_storage", "storage_url"]
+__all__ = ["CURVES_FILE", "PREDICTIONS_FILE", "Ledger", "TrialTakenError", "open_storage", "storage_url"]
 
 MAX_RETRIES = 2
-DELETING = "deleting"  # the fact of a study that is being deleted
 _RUNS_TOGETHER = 100  # so many MLflow run ids share a fact: a fact each would be read with every other, every time
 
 
@@ -142,11 +140,7 @@ class Ledger:
             )
             ledger = cls(study, url, results_dir, space, sampler, seed, points, max_retries, heartbeat_seconds)
             with ledger._locked():
-                known = study.user_attrs.get(PREFIX + "definition")
-                if known is None:
-                    ledger._adopt(wanted, objectives)
-                else:
-                    ledger._refuse_changes(known, wanted)
+                define(ledger._rows, wanted, objectives)
                 ledger.stop_sign = StopSign(study, stops_before)
                 enter(ledger._locks)
         ledger.folder.mkdir(parents=True, exist_ok=True)
@@ -160,15 +154,7 @@ class Ledger:
             UserInputError: there is none of that name; lists those that exist.
             AdapterSweepError: the database cannot be used.
         """
-        storage = storage_to_read(url, results_dir)
-        with ledger_errors(f"study {name!r} cannot be read"):
-            names = optuna.get_all_study_names(storage)
-            if name not in names:
-                raise UserInputError(f"there is no study {name!r}; there are: {', '.join(sorted(names)) or 'none'}")
-            study = optuna.load_study(study_name=name, storage=storage)
-            if PREFIX + "definition" not in study.user_attrs:
-                raise UserInputError(f"study {name!r} was not made by adapter-sweep")
-        return cls(study, url, results_dir)
+        return cls(existing_study(name, url, results_dir), url, results_dir)
 
     @classmethod
     def read_all(cls, *, url: str, results_dir: Path) -> list["Ledger"]:
@@ -227,9 +213,13 @@ class Ledger:
             suggest(trial, self._space)
         return trial, hold
 
-    def retry_of(self, trial: optuna.Trial) -> int | None:
-        """The number of the trial whose configuration this one was queued again for; None of any other."""
-        return retry_of(self._rows.trials()[trial.number])
+    def predecessors(self, number: int) -> tuple[int, ...]:
+        """The trials that a trial is a retry of, the newest first: those that were interrupted or died."""
+        trials, found = self._rows.trials(), list[int]()
+        while (before := retry_of(trials[number])) is not None:
+            number = before
+            found.append(number)
+        return tuple(found)
 
     def goes_alone(self, trial: optuna.Trial) -> bool:
         """Whether a process died with this trial's configuration before.
@@ -416,30 +406,6 @@ class Ledger:
         return view_trial(self._rows, self.folder, number)
 
     # -- inside
-
-    def _adopt(self, definition: Mapping[str, Any], objectives: Mapping[str, Direction]) -> None:
-        """Make a study ours that has no definition yet: one just created, or left so by a process that died."""
-        directions = [direction.name.lower() for direction in self._study.directions]
-        if self._rows.trials() or directions != list(objectives.values()):
-            raise UserInputError(
-                f"study {self.name!r} exists and was not made by adapter-sweep; "
-                "give this one a name of its own with study.name=NAME"
-            )
-        # The definition last: where it is, the rest is.
-        self.set_facts(objectives=dict(objectives), definition=dict(definition))
-
-    def _refuse_changes(self, known: Mapping[str, Any], definition: Mapping[str, Any]) -> None:
-        if self._rows.fact(DELETING):
-            raise UserInputError(
-                f"study {self.name!r} is half deleted; finish it first: adapter-sweep delete {self.name}"
-            )
-        changes = differences(as_defined_now(known), as_defined_now(definition))
-        if changes:
-            raise UserInputError(
-                f"study {self.name!r} exists with another definition, and its trials would not be comparable; "
-                "repeat its settings, or give this one a name of its own with study.name=NAME. What differs:",
-                *(f"  {change}" for change in changes),
-            )
 
     def _recover(self) -> int:
         found = self._recovery.mark_dead()

@@ -2,11 +2,12 @@
 
 import json
 import logging
+import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ import optuna
 from optuna.exceptions import StorageInternalError
 
 from adapter_sweep.bench import Bench
-from adapter_sweep.cohort import Ready, train_trials
+from adapter_sweep.cohort import Ready, make_ready, train_trials
 from adapter_sweep.cohort_size import cohort_size
 from adapter_sweep.config import validate, with_params
 from adapter_sweep.config.naming import overrides_of, plain_params
@@ -25,7 +26,9 @@ from adapter_sweep.engine.health import is_usable
 from adapter_sweep.engine.memory import free_memory, is_out_of_memory
 from adapter_sweep.engine.training import Progress
 from adapter_sweep.errors import AdapterSweepError, DiskError, FrozenWeightsError, LedgerError, SpoiltProcessError
+from adapter_sweep.interrupts import at_last
 from adapter_sweep.records import ParamValue, TrialState, TrialView
+from adapter_sweep.resuming import discard
 from adapter_sweep.study.disk import disk_trouble
 from adapter_sweep.study.ledger import CURVES_FILE, PREDICTIONS_FILE, Ledger, TrialTakenError
 from adapter_sweep.study.stopping import StopSign
@@ -35,6 +38,7 @@ from adapter_sweep.trial import Outcome, prepare_trial
 __all__ = ["ERROR_FILE", "POLL_SECONDS", "Watcher", "run_trials"]
 
 ERROR_FILE = "error.txt"
+_INTERRUPTED = "interrupted by Ctrl-C or SIGTERM"
 POLL_SECONDS = 2.0  # between two looks at the trials of other processes
 _TRIAL_SECTIONS = ("method", "train", "latency", "budget")
 _log = logging.getLogger(__name__)
@@ -57,6 +61,9 @@ class Watcher(Protocol):
 
     def epoch(self, number: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         """An epoch ended and the validation split was scored."""
+
+    def resumed(self, number: int, step: int) -> None:
+        """A trial's training goes on from a checkpoint that was made after this step."""
 
     def end(self, trial: TrialView) -> None:
         """A trial ended, in whatever state; called after the ledger was told."""
@@ -114,8 +121,10 @@ class _Running:
 
     trial: optuna.Trial
     folder: Path
+    before: Sequence[Path]  # the folders of those it is a retry of, the newest first
     ended: bool = False
     told: bool = False
+    marking: threading.Lock = field(default_factory=threading.Lock)  # as interrupted: taken once
 
 
 class _Loop:
@@ -136,7 +145,7 @@ class _Loop:
     def run_cohort(self, n_trials: int | None, size: int) -> list[int]:
         """Run up to `size` trials; their numbers. Whatever goes wrong in one is its own end, not the study's."""
         running: list[_Running] = []
-        with ExitStack() as slots:
+        with ExitStack() as slots, at_last(lambda: self._interrupted(running)):
             try:
                 self._look()
                 while len(running) < size:
@@ -145,17 +154,13 @@ class _Loop:
                         break
                     trial, slot = asked
                     slots.callback(slot.close)
-                    running.append(_Running(trial, self._ledger.trial_folder(trial.number)))
+                    own, *before = map(
+                        self._ledger.trial_folder, (trial.number, *self._ledger.predecessors(trial.number))
+                    )
+                    running.append(_Running(trial, own, before))
                     if size > 1 and self._ledger.goes_alone(trial):
                         break
-                cohorts: dict[object, list[tuple[_Running, Ready]]] = {}
-                for run in running:
-                    with self._failing(run):
-                        ready = self._begin(run)
-                        if ready is not None:
-                            cohorts.setdefault(ready.trial.pass_key, []).append((run, ready))
-                for cohort in cohorts.values():
-                    self._train(cohort)
+                self._train_all(running, self._begin)
             except SpoiltProcessError as error:
                 # Each is tried again elsewhere, alone: it may have been the cause.
                 for run in running:
@@ -164,14 +169,18 @@ class _Loop:
                         self._pass_on(run)
                 raise
             except (KeyboardInterrupt, DiskError) as interrupt:
-                reason = str(interrupt) or "interrupted by the user"
-                for run in running:
-                    if not run.ended:
-                        self._ledger.tell(run.trial, TrialState.INTERRUPTED, reason=reason)
-                    if not run.told:
-                        self._watch.told(run.trial.number)
+                self._interrupted(running, str(interrupt) or _INTERRUPTED)
                 raise
         return [run.trial.number for run in running]
+
+    def _interrupted(self, running: Sequence[_Running], reason: str = _INTERRUPTED) -> None:
+        """Mark the trials that run, and queue them again. At a deadline another thread comes, while the first waits."""
+        for run in running:
+            if run.marking.acquire(blocking=False):
+                if not run.ended:
+                    self._ledger.tell(run.trial, TrialState.INTERRUPTED, reason=reason)
+                if not run.told:
+                    self._watch.told(run.trial.number)
 
     def _look(self) -> None:
         if self._ledger.stop_sign is not None:
@@ -204,7 +213,18 @@ class _Loop:
         if isinstance(prepared, Outcome):
             self._end(run, prepared)
             return None
-        return Ready(prepared, run.folder, watch)
+        return make_ready(prepared, self._bench, run.folder, watch, run.before)
+
+    def _train_all(self, runs: Sequence[_Running], prepare: Callable[[_Running], Ready | None]) -> None:
+        """Prepare trials and train them, those together that can share a pass."""
+        cohorts: dict[object, list[tuple[_Running, Ready]]] = {}
+        for run in runs:
+            with self._failing(run):
+                ready = prepare(run)
+                if ready is not None:
+                    cohorts.setdefault(ready.pass_key, []).append((run, ready))
+        for cohort in cohorts.values():
+            self._train(cohort)
 
     def _train(self, cohort: list[tuple[_Running, Ready]]) -> None:
         try:
@@ -226,17 +246,10 @@ class _Loop:
                 raise SpoiltProcessError(str(outcome)) from outcome
 
     def _train_halves(self, runs: list[_Running]) -> None:
-        """What there was no memory for, from the start: the trials' weights may have changed."""
+        """What there was no memory for, from the last checkpoint or the start: the trials' weights may have changed."""
         half = len(runs) // 2
         for part in (runs[:half], runs[half:]):
-            again: list[tuple[_Running, Ready]] = []
-            for run in part:
-                with self._failing(run):
-                    ready = self._prepare(run)
-                    if ready is not None:
-                        again.append((run, ready))
-            if again:
-                self._train(again)
+            self._train_all(part, self._prepare)
 
     def _end(self, run: _Running, outcome: Outcome) -> None:
         """Keep what a trial left, and tell the ledger."""
@@ -273,7 +286,8 @@ class _Loop:
             self._tell(run, TrialState.FAILED, reason=mask_credentials(f"{type(error).__name__}: {error}"))
 
     def _tell(self, run: _Running, state: TrialState, **outcome: Any) -> None:
-        self._ledger.tell(run.trial, state, **outcome)
+        if self._ledger.tell(run.trial, state, **outcome) is state:  # else it is another process's by now
+            discard((run.folder, *run.before))
         self._pass_on(run)
 
     def _pass_on(self, run: _Running) -> None:
@@ -303,6 +317,9 @@ class _Careful:
 
     def epoch(self, number: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         self._pass(self._watch.epoch, number, epoch, epochs, loss, accuracy)
+
+    def resumed(self, number: int, step: int) -> None:
+        self._pass(self._watch.resumed, number, step)
 
     def end(self, trial: TrialView) -> None:
         self._pass(self._watch.end, trial)
@@ -341,3 +358,6 @@ class _OfTrial:
 
     def epoch(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         self._watch.epoch(self._number, epoch, epochs, loss, accuracy)
+
+    def resumed(self, step: int) -> None:
+        self._watch.resumed(self._number, step)

@@ -15,7 +15,8 @@ from adapter_sweep.records import StudyView
 from adapter_sweep.study.archive import free_bytes, open_archive, write_archive
 from adapter_sweep.study.confirmation import CONFIRMED, confirming_study
 from adapter_sweep.study.exchange import complete_import, exported, import_study, is_half_imported
-from adapter_sweep.study.ledger import DELETING, Ledger
+from adapter_sweep.study.ledger import Ledger
+from adapter_sweep.study.opening import DELETING
 from adapter_sweep.study.presence import exclusively
 from adapter_sweep.study.rows import Rows
 from adapter_sweep.study.stopping import STOP

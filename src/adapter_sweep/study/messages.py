@@ -39,7 +39,7 @@ class Ready:
 class Event:
     """Something for the study's watcher: the method's name and its arguments."""
 
-    name: Literal["begin", "stage", "step", "epoch", "end"]
+    name: Literal["begin", "stage", "step", "epoch", "resumed", "end"]
     arguments: tuple[Any, ...]
 
 

@@ -11,24 +11,24 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from adapter_sweep.errors import AdapterSweepError
+from adapter_sweep.interrupts import INTERRUPTED, held, listening
 from adapter_sweep.records import ParamValue, TrialView
 from adapter_sweep.study.messages import Event, Failed, Job, Message, Ready, Told, Warned
 
 if TYPE_CHECKING:
     from adapter_sweep.engine.training import Progress
 
-__all__ = ["INTERRUPTED", "work"]
+__all__ = ["work"]
 
-INTERRUPTED = 130  # how a process ends that was interrupted, or stopped
 _STEP_SECONDS = 0.2  # between two steps of a trial that are told
+_LEAVE_SECONDS = 7.0  # to be gone after an interrupt: before the parent has to be
 _ORPHAN_SECONDS = 30.0  # to end by itself once the parent is gone
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -47,14 +47,14 @@ def work(job: Job, spawned: float, pipe: "Connection[Message, None]") -> None:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(job.threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    interrupts = _Interrupts()
-    teller = _Teller(pipe, interrupts)
+    teller = _Teller(pipe)
     status = 1
     try:
-        interrupts.install()
-        _end_with_parent()
-        _forward_warnings(teller)
-        _run(job, teller, spawned)
+        with listening(_LEAVE_SECONDS, again="ignored"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # what came before is heard now
+            _end_with_parent()
+            _forward_warnings(teller)
+            _run(job, teller, spawned)
         status = 0
     except KeyboardInterrupt:
         status = INTERRUPTED
@@ -62,8 +62,6 @@ def work(job: Job, spawned: float, pipe: "Connection[Message, None]") -> None:
         teller.tell(Failed(error))
     except Exception:
         teller.tell(Failed(RuntimeError(traceback.format_exc())))
-    finally:
-        interrupts.ignore()
     sys.exit(status)
 
 
@@ -103,65 +101,17 @@ def _run(job: Job, teller: "_Teller", spawned: float) -> None:
     )
 
 
-class _Interrupts:
-    """The first signal interrupts this process, those after it are ignored: the terminal and the parent both send."""
-
-    def __init__(self) -> None:
-        self._held = False
-        self._pending = False
-
-    def install(self) -> None:
-        """Listen, and take the signals that came before; what the user's shell has a command ignore stays ignored."""
-        for number in _SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._interrupt)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-
-    def ignore(self) -> None:
-        """Let nothing disturb the end."""
-        for number in _SIGNALS:
-            # Not SIG_IGN: Python complains of a signal that it has seen and finds nobody to tell.
-            signal.signal(number, _do_nothing)
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """While open, an interrupt waits: a message cut short would spoil those after it."""
-        if threading.current_thread() is not threading.main_thread():  # where no signal is handled
-            yield
-            return
-        self._held = True
-        try:
-            yield
-        finally:
-            self._held = False
-            if self._pending:
-                self._pending = False
-                raise KeyboardInterrupt
-
-    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
-        self.ignore()
-        if self._held:
-            self._pending = True
-        else:
-            raise KeyboardInterrupt
-
-
-def _do_nothing(_signal: int, _frame: FrameType | None) -> None:
-    pass
-
-
 class _Teller:
     """Watches this worker's trials for the parent. A parent that is gone is no error: the process is about to end."""
 
-    def __init__(self, pipe: "Connection[Message, None]", interrupts: _Interrupts) -> None:
+    def __init__(self, pipe: "Connection[Message, None]") -> None:
         self._pipe = pipe
-        self._interrupts = interrupts
         self._lock = threading.Lock()
         self._next_step = 0.0
 
     def tell(self, message: Message) -> None:
-        """Send one message."""
-        with self._interrupts.held(), self._lock, suppress(OSError):
+        """Send one message whole: one cut short would spoil those after it."""
+        with held(), self._lock, suppress(OSError):
             self._pipe.send(message)
 
     def begin(self, number: int, params: Mapping[str, ParamValue]) -> None:
@@ -178,6 +128,9 @@ class _Teller:
 
     def epoch(self, number: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         self.tell(Event("epoch", (number, epoch, epochs, loss, accuracy)))
+
+    def resumed(self, number: int, step: int) -> None:
+        self.tell(Event("resumed", (number, step)))
 
     def end(self, trial: TrialView) -> None:
         self.tell(Event("end", (replace(trial, curves={}, config={}),)))

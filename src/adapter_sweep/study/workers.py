@@ -15,15 +15,16 @@ from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 from adapter_sweep.errors import AdapterSweepError, SpoiltProcessError
+from adapter_sweep.interrupts import INTERRUPTED
 from adapter_sweep.study.ledger import Ledger
 from adapter_sweep.study.loop import POLL_SECONDS, Watcher
 from adapter_sweep.study.messages import Event, Failed, Job, Message, Ready, Told, Warned
 from adapter_sweep.study.starting import signals_blocked, workers_context
-from adapter_sweep.study.worker import INTERRUPTED, work
+from adapter_sweep.study.worker import work
 
 __all__ = ["CrewWatcher", "run_workers"]
 
-_STOP_SECONDS = 30.0  # for interrupted workers to mark their trials
+_STOP_SECONDS = 7.5  # for interrupted workers to mark their trials and leave
 _FRUITLESS_ENDS = 3  # one after another, without a trial told or found: the next worker would end so as well
 _log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def run_workers(
 
     Raises:
         KeyboardInterrupt: as it came, once every worker has marked its trial and ended; those that take longer than
-            30 s, or that a second one finds, are killed, and their trials marked here.
+            7.5 s, or that a second one finds, are killed, and their trials marked here.
         AdapterSweepError: no worker is left and the study does not have its trials; the first worker's own error where
             it had one, a UserInputError among them.
         RuntimeError: a fault of ours in a worker, with its traceback.

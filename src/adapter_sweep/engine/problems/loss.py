@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from adapter_sweep.engine.problems.tags import tags_of
 from adapter_sweep.engine.tasks.data import Split, TaskData
 from adapter_sweep.errors import UserInputError
+from adapter_sweep.losses import smoothing_problems, weight_problems
 from adapter_sweep.scores import TaskType
 
 __all__ = ["LossSpec", "check_loss", "class_weights"]
-
-_SMOOTHED: tuple[TaskType, ...] = ("classification", "tokens")
-_WEIGHTED: tuple[TaskType, ...] = ("classification", "multi_label", "tokens")
 
 
 @dataclass(frozen=True)
@@ -34,14 +32,9 @@ def check_loss(kind: TaskType, spec: LossSpec) -> None:
     Raises:
         UserInputError: it does not.
     """
-    problems = []
-    if spec.label_smoothing and kind not in _SMOOTHED:
-        problems.append(
-            f"train.label_smoothing={spec.label_smoothing}: a {kind} task has no classes of which one is right; "
-            f"allowed: 0, or a task of type {' or '.join(_SMOOTHED)}"
-        )
+    problems = smoothing_problems(kind, spec.label_smoothing)
     if spec.class_weights is not None:
-        problems += _weight_problems(kind)
+        problems += weight_problems(kind)
     if problems:
         raise UserInputError(*problems)
 
@@ -56,7 +49,7 @@ def class_weights(split: Split, data: TaskData) -> tuple[float, ...]:
     Raises:
         UserInputError: the task has no classes.
     """
-    if problems := _weight_problems(data.type):
+    if problems := weight_problems(data.type):
         raise UserInputError(*problems)
     if data.type == "multi_label":
         holds = Counter(label for labels in split.labels for label in labels)
@@ -69,12 +62,3 @@ def class_weights(split: Split, data: TaskData) -> tuple[float, ...]:
         classes = Counter(tag for found, words in pairs for tag in tags_of(found, len(words), data.label_names))
     total = classes.total()
     return tuple(total / (len(classes) * classes[c]) if classes[c] else 0.0 for c in range(data.outputs))
-
-
-def _weight_problems(kind: TaskType) -> list[str]:
-    if kind in _WEIGHTED:
-        return []
-    return [
-        f"train.class_weights: a {kind} task has no classes to weigh; "
-        f"allowed: none, or a task of type {', '.join(_WEIGHTED)}"
-    ]

@@ -66,7 +66,8 @@ class TaskData:
         name: what the user calls the task.
         label_names: the class or label of each index; the entity types of a `tokens` task; empty where a label is a
             number or an answer.
-        source: where the texts come from, for a person: the origin with its version, hash or path.
+        source: where the examples come from, for a person: the origin with its version or hash. It is shared with
+            results, so of a file it has the name, not the folder.
         type: what is predicted for an example.
         fingerprint: SHA-256 over the label names and the content of all splits, order included.
 

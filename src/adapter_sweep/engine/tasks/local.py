@@ -67,7 +67,7 @@ def load_local(
             rows, wrong = to_rows(records, where, unit, layout, language=language, folder=paths[0].parent)
             splits[part] += rows
             problems += wrong
-            origins += [f"{part}: {file} (sha256 {_sha256(file)})" for file in paths]
+            origins += [f"{part}: {file.name} (sha256 {_sha256(file)})" for file in paths]
     if problems:
         raise UserInputError(*dict.fromkeys(problems))
     return assemble(
