@@ -16,7 +16,7 @@ from optuna.trial import TrialState as OptunaState
 from adapter_sweep.config import Dimension
 from adapter_sweep.config.naming import METHOD
 from adapter_sweep.records import Direction, ParamValue, StudyView, TrialState, TrialView
-from adapter_sweep.study.facts import deaths, retry_of, state_of
+from adapter_sweep.study.facts import PREFIX, deaths, retry_of, state_of
 from adapter_sweep.study.grid import grid_points_in_order
 from adapter_sweep.study.heart import Heart
 from adapter_sweep.study.locking import one_using
