@@ -1,10 +1,26 @@
 """The errors a user can meet; each message names the thing, its value and what is allowed."""
 
-__all__ = ["AdapterSweepError", "FrozenWeightsError", "GuardError", "SpoiltProcessError", "UserInputError"]
+__all__ = [
+    "AdapterSweepError",
+    "DiskError",
+    "FrozenWeightsError",
+    "GuardError",
+    "LedgerError",
+    "SpoiltProcessError",
+    "UserInputError",
+]
 
 
 class AdapterSweepError(Exception):
     """Something failed that is not the user's input: exit status 1."""
+
+
+class LedgerError(AdapterSweepError):
+    """The ledger cannot be read or written: no trial's failure, but the end of this process's work on the study."""
+
+
+class DiskError(AdapterSweepError):
+    """What a trial leaves cannot be kept: no failure of the trial, which is run again once there is room."""
 
 
 class UserInputError(AdapterSweepError):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adapter_sweep import __version__
+from adapter_sweep.cli import managing_commands
 from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.interrupts import listening
@@ -185,6 +186,9 @@ def doctor(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     from adapter_sweep.cli.checkup import check_all
 
     raise typer.Exit(check_all(composed.config))
+
+
+managing_commands.register(app)
 
 
 def _studies_and_overrides(command: str, arguments: list[str]) -> tuple[list[str], list[str]]:

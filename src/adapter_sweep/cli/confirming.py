@@ -29,6 +29,7 @@ from adapter_sweep.report.scores import SEEDS
 from adapter_sweep.study.confirmation import SEED, confirming_study, lost_runs, write_anchors
 from adapter_sweep.study.grid import params_key
 from adapter_sweep.study.ledger import Ledger, storage_url
+from adapter_sweep.study.stopping import Stopped
 
 __all__ = ["run_confirm"]
 
@@ -124,11 +125,13 @@ class _Confirming:
                     anchors=None if self.view.confirmation is not None else anchors,
                 )
                 run_work(work, display, publisher, console)
-        except KeyboardInterrupt:
-            console.print("\nInterrupted. What is done is kept; the same command continues.")
+        except KeyboardInterrupt as interrupt:
+            how = "Stopped" if isinstance(interrupt, Stopped) else "Interrupted"
+            console.print(f"\n{how}. What is done is kept; the same command continues.")
             publisher.interrupted()
             raise
         self._close(parent, publisher)
+        ledger.leave()
 
     def _seeds(self) -> tuple[int, ...]:
         """Those of before, so that finalists of two commands can be compared, and as many more as are wanted."""

@@ -1,12 +1,14 @@
 """A study's front and a trial's record, in the terminal."""
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
 
 from adapter_sweep.records import StudyView, TrialView, metric_help
 from adapter_sweep.report import Evidence, Rows, answer, confirmed_rows, confirmed_sentences, front_rows
 
-__all__ = ["open_console", "print_confirmed", "print_front", "print_record"]
+__all__ = ["open_console", "print_columns", "print_confirmed", "print_front", "print_record"]
 
 
 def open_console() -> Console:
@@ -34,13 +36,19 @@ def print_confirmed(console: Console, study: StudyView, found: Evidence) -> None
 
 
 def _print_columns(console: Console, rows: Rows) -> None:
+    print_columns(console, rows.headers, rows.cells, rows.numeric)
+
+
+def print_columns(
+    console: Console, headers: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]
+) -> None:
     """Plain aligned columns: a terminal that is too narrow wraps a line, where rich's table would drop its digits."""
-    lines = [rows.headers, *rows.cells]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(rows.headers))]
+    lines = [headers, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
     for line in lines:
         cells = [
-            cell.rjust(width) if numeric else cell.ljust(width)
-            for cell, width, numeric in zip(line, widths, rows.numeric, strict=True)
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
         ]
         console.print("  ".join(cells).rstrip())
 

@@ -113,9 +113,11 @@ def _in_workers(work: Work, total: int, display: Display, publisher: Publisher) 
         "workers.count": capacity.workers,
     }
     values = with_params(work.values, known)
+    assert work.ledger.stop_sign is not None
+    arguments = {**work.arguments, "stops_before": work.ledger.stop_sign.before}
     jobs = [
         Job(
-            ledger=work.arguments,
+            ledger=arguments,
             values=with_params(values, {"train.device": device}),
             n_trials=total,
             threads=capacity.threads,

@@ -20,6 +20,7 @@ from adapter_sweep.cli.running import Work, run_work
 from adapter_sweep.config.compose import Composed
 from adapter_sweep.config.schema import RayWorkers, SlurmWorkers
 from adapter_sweep.records import TrialState
+from adapter_sweep.study.stopping import Stopped
 
 __all__ = ["run_group", "run_single", "run_sweep"]
 
@@ -91,13 +92,15 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
             ran = run_work(work, display, publisher, console)
             if not single:
                 _with_others(work, display, publisher, console)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        how = "Stopped" if isinstance(interrupt, Stopped) else "Interrupted"
         kept = "It is kept" if single else "The study is kept; the same command continues it"
         report = f"adapter-sweep report {name}{where_option(results_dir)}"
-        console.print(f"\nInterrupted. {kept}. What there is so far: {report}")
+        console.print(f"\n{how}. {kept}. What there is so far: {report}")
         publisher.interrupted()
         raise
     close_study(console, ledger, publisher, results_dir, begun.arguments["url"], single=ran[0] if single else None)
+    ledger.leave()  # a group goes on with other studies
 
 
 def _with_others(work: Work, display: Display, publisher: Publisher, console: Console) -> None:
@@ -107,6 +110,8 @@ def _with_others(work: Work, display: Display, publisher: Publisher, console: Co
         elsewhere = len(view.in_state(TrialState.RUNNING))
         with console.status(f"Waiting for {elsewhere} trial{'s' if elsewhere > 1 else ''} that others run …"):
             time.sleep(_LOOK_SECONDS)
+        if work.ledger.stop_sign is not None:
+            work.ledger.stop_sign.check(now=True)
         work.ledger.recover()
         done = len(work.ledger.view().counted())
         if done < work.total:

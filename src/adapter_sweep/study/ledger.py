@@ -16,24 +16,27 @@ from optuna.trial import TrialState as OptunaState
 from adapter_sweep.config import Dimension
 from adapter_sweep.config.naming import METHOD
 from adapter_sweep.records import Direction, ParamValue, StudyView, TrialState, TrialView
-from adapter_sweep.study.facts import deaths, retry_of, state_of
+from adapter_sweep.study.facts import PREFIX, deaths, retry_of, state_of
 from adapter_sweep.study.grid import grid_points_in_order
 from adapter_sweep.study.heart import Heart
 from adapter_sweep.study.locking import one_using
 from adapter_sweep.study.names import check_new_name, study_folder
 from adapter_sweep.study.opening import define, existing_study
+from adapter_sweep.study.presence import enter, leave, processes_at_work
 from adapter_sweep.study.queue import Queue
 from adapter_sweep.study.reading import CURVES_FILE, PREDICTIONS_FILE, trial_folder, view_study, view_trial
 from adapter_sweep.study.recovery import Recovery
 from adapter_sweep.study.rows import Rows
 from adapter_sweep.study.samplers import make_sampler, suggest
 from adapter_sweep.study.slots import Hold
+from adapter_sweep.study.stopping import StopSign, ask_to_stop
 from adapter_sweep.study.storage import (
     HEARTBEAT_SECONDS,
     ledger_errors,
     locks_folder,
     open_storage,
     sqlite_file,
+    storage_to_read,
     storage_url,
 )
 
@@ -95,6 +98,7 @@ class Ledger:
             seconds=heartbeat_seconds,
             max_retries=max_retries,
         )
+        self.stop_sign: StopSign | None = None  # of a study that is worked on
 
     @classmethod
     def start(
@@ -109,14 +113,17 @@ class Ledger:
         sampler: str,
         seed: int,
         points: Sequence[Mapping[str, ParamValue]] | None = None,
+        stops_before: int | None = None,
         max_retries: int = MAX_RETRIES,
         heartbeat_seconds: int = HEARTBEAT_SECONDS,
     ) -> "Ledger":
-        """Create the study, or open it where it exists.
+        """Create the study, or open it where it exists, and mark this process as one that works on it.
 
         Args:
             points: what the trials' parameters are to be, in this order, where nothing is to be sampled; all within
                 the space.
+            stops_before: how often the study had been asked to stop when the work was begun that this process is a
+                part of; None where it begins it.
             max_retries: how often a configuration is queued again after a process died with it; then it has failed.
             heartbeat_seconds: between two heartbeats of a trial. Those who share a study have the same.
 
@@ -134,6 +141,8 @@ class Ledger:
             ledger = cls(study, url, results_dir, space, sampler, seed, points, max_retries, heartbeat_seconds)
             with ledger._locked():
                 define(ledger._rows, wanted, objectives)
+                ledger.stop_sign = StopSign(study, stops_before)
+                enter(ledger._locks)
         ledger.folder.mkdir(parents=True, exist_ok=True)
         return ledger
 
@@ -147,10 +156,28 @@ class Ledger:
         """
         return cls(existing_study(name, url, results_dir), url, results_dir)
 
+    @classmethod
+    def read_all(cls, *, url: str, results_dir: Path) -> list["Ledger"]:
+        """Open every study of ours in a ledger, by name; makes no file.
+
+        Raises:
+            UserInputError: the database is not there, or is another program's.
+            AdapterSweepError: it cannot be used.
+        """
+        storage = storage_to_read(url, results_dir)
+        with ledger_errors("the ledger cannot be read"):
+            own = [one.study_name for one in storage.get_all_studies() if PREFIX + "definition" in one.user_attrs]
+            return [cls(optuna.load_study(study_name=name, storage=storage), url, results_dir) for name in sorted(own)]
+
     @property
     def name(self) -> str:
         """The study's name."""
         return self._rows.name
+
+    @property
+    def optuna_study(self) -> optuna.Study:
+        """The study as Optuna has it."""
+        return self._study
 
     def trial_folder(self, number: int) -> Path:
         """Where a trial keeps its files."""
@@ -278,6 +305,14 @@ class Ledger:
         with self._locked():
             return self._recover()
 
+    def at_work(self) -> list[str]:
+        """Who else works on the study, in words: processes of this host, and trials that run, here or elsewhere."""
+        return [*processes_at_work(self._locks), *(f"trial {number}" for number in self._recovery.living())]
+
+    def leave(self) -> None:
+        """This process is done with the study."""
+        leave(self._locks)
+
     def lose(self, trial: optuna.Trial, reason: str) -> TrialState:
         """Mark a running trial as one whose process died: this one, which can go on with none.
 
@@ -329,6 +364,11 @@ class Ledger:
                 kept = dict(metrics)
                 self._rows.set(f"latency:{key}", kept)
         return kept
+
+    def ask_to_stop(self) -> None:
+        """Ask all who work on the study to leave it; see `StopSign`."""
+        with self._locked():
+            ask_to_stop(self._study)
 
     def set_facts(self, **facts: object) -> None:
         """Write facts of the study: `config`, `search_space`, `n_trials`, `provenance`, `anchors`, `mlflow_run_id`.

@@ -25,11 +25,13 @@ from adapter_sweep.durable import write_text
 from adapter_sweep.engine.health import is_usable
 from adapter_sweep.engine.memory import free_memory, is_out_of_memory
 from adapter_sweep.engine.training import Progress
-from adapter_sweep.errors import AdapterSweepError, FrozenWeightsError, SpoiltProcessError
+from adapter_sweep.errors import AdapterSweepError, DiskError, FrozenWeightsError, LedgerError, SpoiltProcessError
 from adapter_sweep.interrupts import at_last
 from adapter_sweep.records import ParamValue, TrialState, TrialView
 from adapter_sweep.resuming import discard
+from adapter_sweep.study.disk import disk_trouble
 from adapter_sweep.study.ledger import CURVES_FILE, PREDICTIONS_FILE, Ledger, TrialTakenError
+from adapter_sweep.study.stopping import StopSign
 from adapter_sweep.study.storage import ledger_errors
 from adapter_sweep.trial import Outcome, prepare_trial
 
@@ -145,6 +147,7 @@ class _Loop:
         running: list[_Running] = []
         with ExitStack() as slots, at_last(lambda: self._interrupted(running)):
             try:
+                self._look()
                 while len(running) < size:
                     asked = self._ledger.ask(n_trials, in_company=bool(running))
                     if asked is None:
@@ -165,19 +168,23 @@ class _Loop:
                         self._ledger.lose(run.trial, f"its process could train no more: {error}")
                         self._pass_on(run)
                 raise
-            except KeyboardInterrupt:
-                self._interrupted(running)
+            except (KeyboardInterrupt, DiskError) as interrupt:
+                self._interrupted(running, str(interrupt) or _INTERRUPTED)
                 raise
         return [run.trial.number for run in running]
 
-    def _interrupted(self, running: Sequence[_Running]) -> None:
+    def _interrupted(self, running: Sequence[_Running], reason: str = _INTERRUPTED) -> None:
         """Mark the trials that run, and queue them again. At a deadline another thread comes, while the first waits."""
         for run in running:
             if run.marking.acquire(blocking=False):
                 if not run.ended:
-                    self._ledger.tell(run.trial, TrialState.INTERRUPTED, reason=_INTERRUPTED)
+                    self._ledger.tell(run.trial, TrialState.INTERRUPTED, reason=reason)
                 if not run.told:
                     self._watch.told(run.trial.number)
+
+    def _look(self) -> None:
+        if self._ledger.stop_sign is not None:
+            self._ledger.stop_sign.check(now=True)
 
     def _begin(self, run: _Running) -> Ready | None:
         """Note what a trial is and find its cost; None where it is over the budget."""
@@ -200,7 +207,7 @@ class _Loop:
 
     def _prepare(self, run: _Running) -> Ready | None:
         trial, params = run.trial, plain_params(run.trial.params)
-        watch = _OfTrial(trial.number, self._watch)
+        watch = _OfTrial(trial.number, self._watch, self._ledger.stop_sign)
         config = validate(with_params(self._values, params))
         prepared = prepare_trial(config, self._bench, self._ledger, watch)
         if isinstance(prepared, Outcome):
@@ -258,7 +265,7 @@ class _Loop:
         """What is raised inside is the trial's end."""
         try:
             yield
-        except StorageInternalError:
+        except (StorageInternalError, LedgerError):
             raise
         except TrialTakenError as error:
             _log.warning("%s", error)
@@ -266,6 +273,11 @@ class _Loop:
         except AdapterSweepError as error:
             self._tell(run, TrialState.FAILED, reason=mask_credentials(str(error)))
         except Exception as error:  # torch, the file system, memory: with the whole story beside it
+            if (trouble := disk_trouble(error)) is not None:  # every further trial would meet it
+                raise DiskError(
+                    f"{run.folder}: cannot be written: {trouble}. No trial that has ended is lost; once it can be "
+                    "written, the same command continues the study"
+                ) from error
             if not is_usable(self._bench.device):
                 raise SpoiltProcessError(f"{self._bench.device} answers no more: {error}") from error
             with suppress(OSError):  # the disk may be what failed
@@ -325,17 +337,24 @@ class _Careful:
 
 
 class _OfTrial:
-    """Whoever watches one trial: tells the study's watcher which trial it is."""
+    """Whoever watches one trial: tells the study's watcher which trial it is, and sees that the study is to stop."""
 
-    def __init__(self, number: int, watch: Watcher) -> None:
+    def __init__(self, number: int, watch: Watcher, stop: StopSign | None) -> None:
         self._number = number
         self._watch = watch
+        self._stop = stop
 
     def stage(self, text: str) -> None:
+        self._look()
         self._watch.stage(self._number, text)
 
     def step(self, progress: Progress) -> None:
+        self._look()
         self._watch.step(self._number, progress)
+
+    def _look(self) -> None:
+        if self._stop is not None:
+            self._stop.check()
 
     def epoch(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         self._watch.epoch(self._number, epoch, epochs, loss, accuracy)

@@ -11,9 +11,11 @@ from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import Direction
 from adapter_sweep.study.facts import PREFIX, differences
 from adapter_sweep.study.rows import Rows
-from adapter_sweep.study.storage import holds_studies, ledger_errors, open_storage, sqlite_file
+from adapter_sweep.study.storage import ledger_errors, storage_to_read
 
-__all__ = ["define", "existing_study"]
+__all__ = ["DELETING", "define", "existing_study"]
+
+DELETING = "deleting"  # the fact of a study that is being deleted
 
 
 def existing_study(name: str, url: str, results_dir: Path) -> optuna.Study:
@@ -23,12 +25,7 @@ def existing_study(name: str, url: str, results_dir: Path) -> optuna.Study:
         UserInputError: there is none of that name; lists those that exist.
         AdapterSweepError: the database cannot be used.
     """
-    file = sqlite_file(url)
-    if file is not None and not file.exists():
-        raise UserInputError(f"{file.parent} holds no study; start one with: adapter-sweep run")
-    if file is not None and not holds_studies(file):  # opening would make Optuna's tables in it
-        raise UserInputError(f"{file} holds no study: it is empty, or another program's")
-    storage = open_storage(url, results_dir)
+    storage = storage_to_read(url, results_dir)
     with ledger_errors(f"study {name!r} cannot be read"):
         names = optuna.get_all_study_names(storage)
         if name not in names:
@@ -49,6 +46,8 @@ def define(rows: Rows, definition: Mapping[str, Any], objectives: Mapping[str, D
     if known is None:
         _adopt(rows, definition, objectives)
         return
+    if rows.fact(DELETING):
+        raise UserInputError(f"study {rows.name!r} is half deleted; finish it first: adapter-sweep delete {rows.name}")
     changes = differences(as_defined_now(known), as_defined_now(definition))
     if changes:
         raise UserInputError(

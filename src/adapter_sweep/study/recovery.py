@@ -59,6 +59,14 @@ class Recovery:
                 found += self.mark(trials, trial, f"its process {silence}")
         return found
 
+    def living(self) -> list[int]:
+        """The numbers of the running trials that a process works on, as far as can be told at one look."""
+        running = [trial for trial in self._rows.trials() if trial.state == OptunaState.RUNNING]
+        held = {trial.number: is_held(self._slot(trial.number)) for trial in running}
+        elsewhere = [trial for trial in running if held[trial.number] is None]
+        gone = set(self._rows.silent(elsewhere)) if not self._only_this_host else {one.number for one in elsewhere}
+        return [number for number, here in held.items() if here or (here is None and number not in gone)]
+
     @property
     def _grace(self) -> int:
         return GRACE * self._seconds

@@ -50,7 +50,8 @@ class Rows:
 
     def set(self, name: str, value: object) -> None:
         """Write a fact of the study."""
-        self.study.set_user_attr(PREFIX + name, value)
+        with ledger_errors(f"study {self.name!r} cannot be written; the same command continues it once it can be"):
+            self.study.set_user_attr(PREFIX + name, value)
 
     def ask(self) -> optuna.Trial:
         """Begin the first trial that waits, or a new one."""

@@ -26,6 +26,10 @@ class Slot:
             os.close(self._descriptor)
             raise
 
+    def is_at(self, path: Path) -> bool:
+        """Whether this is the slot of that file."""
+        return self._path == path
+
     def close(self) -> None:
         """Nobody works on the trial any more, and how it ended is in the ledger."""
         self._path.unlink(missing_ok=True)
@@ -58,7 +62,7 @@ class Hold:
 def is_held(path: Path) -> bool | None:
     """Whether a process of this host works on a trial, by its slot's file; None where there is none."""
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = os.open(path, os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY)
     except FileNotFoundError:
         return None
     try:

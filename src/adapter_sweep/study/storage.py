@@ -17,7 +17,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from adapter_sweep.credentials import remember_credentials
-from adapter_sweep.errors import AdapterSweepError, UserInputError
+from adapter_sweep.errors import AdapterSweepError, LedgerError, UserInputError
 from adapter_sweep.study.locking import one_opening
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "locks_folder",
     "open_storage",
     "sqlite_file",
+    "storage_to_read",
     "storage_url",
 ]
 
@@ -74,10 +75,34 @@ def locks_folder(url: str, results_dir: Path) -> Path:
     return file.with_name(f".{file.name}.locks") if file else results_dir / f".{socket.gethostname()}.locks"
 
 
-def open_storage(url: str, results_dir: Path, heartbeat_seconds: int = HEARTBEAT_SECONDS) -> optuna.storages.RDBStorage:
+def storage_to_read(url: str, results_dir: Path) -> optuna.storages.RDBStorage:
+    """Open the ledger's database where it holds studies; it may lie where nothing can be written.
+
+    Raises:
+        UserInputError: there is no study in it; or as `open_storage`.
+        AdapterSweepError: the database cannot be used.
+    """
+    file = sqlite_file(url)
+    if file is not None and not file.exists():
+        raise UserInputError(f"{file.parent} holds no study; start one with: adapter-sweep run")
+    if file is not None and not holds_studies(file):  # opening would make Optuna's tables in it
+        raise UserInputError(f"{file} holds no study: it is empty, or another program's")
+    return open_storage(url, results_dir, only_to_read=True)
+
+
+def open_storage(
+    url: str, results_dir: Path, heartbeat_seconds: int = HEARTBEAT_SECONDS, *, only_to_read: bool = False
+) -> optuna.storages.RDBStorage:
     """Open the ledger's database, creating and migrating it once, however many processes start together.
 
     That holds for the processes of this host, and on PostgreSQL for those of all hosts.
+
+    Args:
+        url: the database.
+        results_dir: the results folder, made where it is missing.
+        heartbeat_seconds: between two heartbeats of a trial.
+        only_to_read: whether the database is there and is to be read; then no folder that cannot be written is in the
+            way.
 
     Raises:
         UserInputError: the URL is not one SQLAlchemy understands, its driver is not installed, or its folder is not
@@ -90,31 +115,48 @@ def open_storage(url: str, results_dir: Path, heartbeat_seconds: int = HEARTBEAT
     # A server's database may have been started again since a connection was made: it is tried before it is used.
     options: dict[str, Any] = {"connect_args": {"timeout": 60}} if _is_sqlite(url) else {"pool_pre_ping": True}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with _folder_errors(f"results_dir={results_dir}"):
-        results_dir.mkdir(parents=True, exist_ok=True)
+    if not only_to_read:
+        with _folder_errors(f"results_dir={results_dir}"):
+            results_dir.mkdir(parents=True, exist_ok=True)
     file = sqlite_file(url)
     if file and not file.parent.is_dir():
         raise UserInputError(f"study.storage={shown}: there is no folder {file.parent}")
-    locks = locks_folder(url, results_dir)
     try:
-        with _folder_errors(str(locks.parent)):
-            locks.mkdir(exist_ok=True)
-            with ledger_errors(f"study.storage={shown}: the ledger cannot be opened"), one_opening(url, locks):
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of heartbeats
-                    storage = optuna.storages.RDBStorage(
-                        url,
-                        engine_kwargs=options,
-                        heartbeat_interval=heartbeat_seconds,
-                        grace_period=GRACE * heartbeat_seconds,
-                    )
-                _keep_in_utc(storage)
-                weakref.finalize(storage, storage.engine.dispose)  # its connections end with it
-                return storage
+        with (
+            ledger_errors(f"study.storage={shown}: the ledger cannot be opened"),
+            _one_opening(url, locks_folder(url, results_dir), only_to_read),
+        ):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of heartbeats
+                storage = optuna.storages.RDBStorage(
+                    url,
+                    engine_kwargs=options,
+                    heartbeat_interval=heartbeat_seconds,
+                    grace_period=GRACE * heartbeat_seconds,
+                )
+            _keep_in_utc(storage)
+            weakref.finalize(storage, storage.engine.dispose)  # its connections end with it
+            return storage
     except (ImportError, NoSuchModuleError) as error:
         raise UserInputError(f"study.storage={shown}: its driver is not installed: {error}") from None
     except RuntimeError as error:  # a database of another version of Optuna
         raise AdapterSweepError(f"study.storage={shown}: the ledger cannot be opened: {_cause(error)}") from None
+
+
+@contextlib.contextmanager
+def _one_opening(url: str, locks: Path, only_to_read: bool) -> Iterator[None]:
+    """`one_opening`; a folder that cannot be written is no hindrance where nothing is to be made."""
+    try:
+        with _folder_errors(str(locks.parent)):
+            locks.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(locks / "storage.lock", os.O_CREAT | os.O_RDWR))
+    except AdapterSweepError:
+        if not only_to_read:
+            raise
+        yield
+        return
+    with one_opening(url, locks):
+        yield
 
 
 def _keep_in_utc(storage: optuna.storages.RDBStorage) -> None:
@@ -134,13 +176,13 @@ def _keep_in_utc(storage: optuna.storages.RDBStorage) -> None:
 
 @contextlib.contextmanager
 def ledger_errors(doing: str) -> Iterator[None]:
-    """Turn what a database raises into an AdapterSweepError of one line, which begins with `doing`."""
+    """Turn what a database raises into a LedgerError of one line, which begins with `doing`."""
     try:
         yield
     except NoSuchModuleError:
         raise
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise AdapterSweepError(f"{doing}: {_cause(error)}") from None
+        raise LedgerError(f"{doing}: {_cause(error)}") from None
 
 
 @contextlib.contextmanager

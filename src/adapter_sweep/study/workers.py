@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 from adapter_sweep.errors import AdapterSweepError, SpoiltProcessError
+from adapter_sweep.interrupts import INTERRUPTED
 from adapter_sweep.study.ledger import Ledger
 from adapter_sweep.study.loop import POLL_SECONDS, Watcher
 from adapter_sweep.study.messages import Event, Failed, Job, Message, Ready, Told, Warned
@@ -69,6 +70,8 @@ def run_workers(
     idle, fruitless, waiting = list(jobs), 0, False
     try:
         while True:
+            if ledger.stop_sign is not None:
+                ledger.stop_sign.check(now=True)
             left = ledger.left(n_trials)
             starting = max(0, left - crew.starting)
             crew.start(idle[:starting])
@@ -238,7 +241,7 @@ class _Crew:
         self._not_ready.discard(worker)
         failed = worker in self._failed
         told = failed or worker in self._spoilt
-        if process.exitcode and not told and not self._stopping:
+        if process.exitcode not in (0, INTERRUPTED) and not told and not self._stopping:
             hint = ", as when memory runs out" if process.exitcode == -signal.SIGKILL else ""
             self._warn(f"worker {worker} died with exit code {process.exitcode}{hint}; its trial will be run again")
         return _Ended(self._jobs.pop(worker), failed)

@@ -216,3 +216,20 @@ def test_an_index_without_a_name_is_refused(tmp_path: Path) -> None:
     layout = Layout("multi_label", ("text",), ("label",))
     with pytest.raises(UserInputError, match=r"none of its class names: '-1 \(an index without a name\)'"):
         load_hub(str(home), layout, validation_split=None, test_split=None)
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "gone", "info"])
+def test_a_damaged_copy_in_the_cache_is_made_again_with_a_word(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    whole = load(folder)
+    (arrow,) = (tmp_path / "cache").rglob("*-train.arrow")
+    if damage == "gone":
+        arrow.unlink()
+    elif damage == "info":
+        (arrow.parent / "dataset_info.json").write_bytes(b"")
+    else:
+        arrow.write_bytes(arrow.read_bytes()[: 0 if damage == "empty" else arrow.stat().st_size // 2])
+    assert load(folder).train == whole.train
+    assert "its copy in the cache is damaged" in caplog.text

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from functools import partial
@@ -21,6 +22,7 @@ from adapter_sweep.errors import AdapterSweepError, UserInputError
 
 __all__ = ["load_hub"]
 
+_MADE_AGAIN = "made-again"  # beside what is damaged, which may be another program's
 _UNLABELLED = -1  # how hub data sets write "no label"
 _log = logging.getLogger(__name__)
 
@@ -177,13 +179,30 @@ def _load(name: str, config: str | None, revision: str | None) -> Any:
 
     what = f"data set {name}" + (f", config {config}" if config else "")
     try:
-        return datasets.load_dataset(name, config, revision=revision)
+        try:
+            return datasets.load_dataset(name, config, revision=revision)
+        except Exception as error:
+            if not _is_damage(error):
+                raise
+            again = Path(datasets.config.HF_DATASETS_CACHE) / _MADE_AGAIN
+            _log.warning("%s: its copy in the cache is damaged (%s); making it again in %s", what, error, again)
+            return datasets.load_dataset(
+                name, config, revision=revision, cache_dir=str(again), download_mode="reuse_cache_if_exists"
+            )
     except ValueError as error:
         if "BuilderConfig" in str(error) or "Config name is missing" in str(error):
             raise UserInputError(f"{what}: {' '.join(str(error).split())}") from error
         raise _unavailable(what, revision, error) from error
     except Exception as error:  # datasets, the hub's client and the file readers each have their own
         raise _unavailable(what, revision, error) from error
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether a prepared copy was found and could not be read: cut short, empty, or with a file gone."""
+    from pyarrow import ArrowInvalid
+
+    # The readers' own plain OSError; those of the hub and the network are of its subclasses.
+    return isinstance(error, ArrowInvalid | json.JSONDecodeError) or type(error) in (OSError, FileNotFoundError)
 
 
 def _unavailable(what: str, revision: str | None, error: Exception) -> AdapterSweepError:
