@@ -124,16 +124,19 @@ def restore(file: Path, config: SweepConfig) -> None:
     console.print(f"Restored    {study}: {len(ledger.view().trials)} trials in {ledger.folder}")
     if config.tracking.enabled:
         with console.status("Showing it in MLflow …"):
-            publisher = Publisher(ledger, place["results_dir"], config.tracking.uri, True, console)
-            publisher.all()
-            publisher.report(ledger.folder)
+            _show(Publisher(ledger, place["results_dir"], config.tracking.uri, True, console), ledger.folder)
             try:
                 confirming = Ledger.read(confirming_study(study), **place)
-            except UserInputError:
+            except UserInputError:  # it was never confirmed
                 pass
             else:
-                Publisher(confirming, place["results_dir"], config.tracking.uri, True, console, confirms=ledger).all()
+                _show(Publisher(confirming, place["results_dir"], config.tracking.uri, True, console, confirms=ledger))
     console.print(f"Look at it  adapter-sweep show {study}{where(config)}")
+
+
+def _show(publisher: Publisher, report: Path | None = None) -> None:
+    publisher.catch_up()
+    publisher.finish(report)
 
 
 def _cells(one: Overview) -> tuple[str, ...]:
