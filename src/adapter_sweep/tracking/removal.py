@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,11 +64,8 @@ def _remove(client: "MlflowClient", experiment: "Experiment", study: StudyView, 
         # Under another name: a new study of this one would else get the experiment back from the trash, runs and all.
         client.rename_experiment(experiment.experiment_id, f"{experiment.name}{_DELETED}{time.time_ns()}")
         client.delete_experiment(experiment.experiment_id)
-    if not is_server(uri):
-        for start in range(0, len(ours), _RUNS_PER_CALL):
-            _collect(uri, "--run-ids", ours[start : start + _RUNS_PER_CALL])
-        if alone:
-            _collect(uri, "--experiment-ids", [experiment.experiment_id])
+    if alone and not is_server(uri):  # by its experiment: asked for runs, MLflow empties the trash of others as well
+        _collect(uri, experiment.experiment_id)
         for run_id in ours:  # MLflow leaves an empty folder of each
             with contextlib.suppress(OSError):
                 (results_dir / _ARTIFACTS / run_id).rmdir()
@@ -107,10 +104,10 @@ def _runs(client: "MlflowClient", experiment: "Experiment", study: StudyView) ->
         yield run.info.run_id, run.info.run_id in parents or run.data.tags.get("mlflow.parentRunId") in parents
 
 
-def _collect(uri: str, option: str, ids: Sequence[str]) -> None:
+def _collect(uri: str, experiment_id: str) -> None:
     # For ever: MLflow has its command for it, and no public function.
     done = subprocess.run(
-        [sys.executable, "-m", "mlflow", "gc", option, ",".join(ids)],
+        [sys.executable, "-m", "mlflow", "gc", "--experiment-ids", experiment_id],
         env={**os.environ, "MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_TRACKING_URI": uri},  # which may hold a password
         capture_output=True,
         text=True,
