@@ -93,7 +93,7 @@ def test_full_fine_tuning_needs_memory_of_its_own(
         ({"method": PromptMethod(kind="prompt", length=4)}, False),
         ({"method": IA3Method(kind="ia3")}, False),
         ({"method": IA3Method(kind="ia3", layers="top:1")}, True),
-        ({"method": LayerNormMethod(kind="layernorm", layers="top:1")}, False),
+        ({"method": LayerNormMethod(kind="layernorm")}, False),
         ({"method": LayerNormMethod(kind="layernorm", layers="top:1", layer_norms="layers")}, True),
         ({"method": IA3Method(kind="ia3"), "search_space": {"method.layers": "choice(top:1,all)"}}, True),
         ({"methods": {"full": FullMethod(kind="full"), "ia3": IA3Method(kind="ia3", layers="[1]")}}, True),

@@ -1,4 +1,5 @@
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,7 +10,6 @@ import torch
 from torch import nn
 from transformers import AlbertConfig, AlbertModel
 
-from adapter_sweep.engine import activations as activations_module
 from adapter_sweep.engine.activations import Activations, Stored
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec, HeadSpec, MethodSpec
 from adapter_sweep.engine.backbone import Backbone, wrap_backbone
@@ -333,15 +333,14 @@ def test_where_the_disk_refuses_the_model_computes_whole(
         monkeypatch.setattr(os, "posix_fallocate", no_space)
     elif problem == "nearly full":
         usage = type("Usage", (), {"free": 1000})
-        monkeypatch.setattr(activations_module.shutil, "disk_usage", lambda _: usage)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     else:
         monkeypatch.setattr(torch, "from_file", lambda *_, **__: torch.empty(2).view(3))  # raises RuntimeError
     activations = keep(backbone, folder, limit_bytes=0)
     assert activations.below(split, 2, **BOUNDS) is None
     assert activations.below(split, 2, **BOUNDS) is None
     (message,) = [r.getMessage() for r in caplog.records]
-    assert message.startswith("no room for 0.0 GB of activations: ")
-    assert message.endswith("; they are computed anew")
+    assert message.startswith("no room for 0.0 GB of activations, which are computed anew: ")
     assert not folder.is_dir() or list(folder.iterdir()) == []
 
 

@@ -23,7 +23,7 @@ def sizes(task: TaskData) -> tuple[int, int, int]:
 def any_rows(*languages: str) -> st.SearchStrategy[Row]:
     texts = st.text("0123456789", min_size=1, max_size=2)
     spoken = st.sampled_from(languages) if languages else st.none()
-    return st.builds(Row, texts, st.none(), st.sampled_from("abc"), st.none(), st.none(), spoken)
+    return st.builds(Row, texts, st.none(), st.sampled_from("abc"), st.none(), st.none(), spoken, st.none())
 
 
 ROWS = any_rows()

@@ -192,7 +192,8 @@ def _parquet(path: Path, layout: Layout) -> list[Record]:
             if problems:
                 raise UserInputError(*problems)
             table = file.read(columns=list(layout.columns))
-    except pyarrow.ArrowException as error:
+        columns = [table.column(column).to_pylist() for column in layout.columns]
+    except (pyarrow.ArrowException, ValueError, OverflowError) as error:  # those after the first: a damaged value
         raise UserInputError(f"{path}: not a Parquet file: {error}") from error
-    values = zip(*(table.column(column).to_pylist() for column in layout.columns), strict=True)
+    values = zip(*columns, strict=True)
     return [record(row, value, layout) for row, value in enumerate(values, start=1)]
