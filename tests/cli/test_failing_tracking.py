@@ -1,3 +1,5 @@
+import shlex
+
 """A real tracking server that fails in the ways servers do: no trial waits, one warning, and nothing is lost."""
 
 import io
@@ -180,7 +182,8 @@ def test_two_hosts_reconcile_at_once(tmp_path: Path, proxy: Proxy) -> None:
 
 def test_the_command_that_is_named(tmp_path: Path) -> None:
     config = compose([f"results_dir={tmp_path}/a b", "tracking.uri=http://ann:s3cret@host:80"]).config
-    assert reconcile_command("quick.confirmed", config) == (
-        f"adapter-sweep reconcile quick 'results_dir={tmp_path}/a b' 'tracking.uri=http://***@host:80'"
-    )
+    command = shlex.split(reconcile_command("quick.confirmed", config))
+    assert command[:3] == ["adapter-sweep", "reconcile", "quick"]
+    again = compose(command[3:]).config  # as the shell and Hydra read it
+    assert (again.results_dir, again.tracking.uri) == (f"{tmp_path}/a b", "http://***@host:80")
     assert reconcile_command("quick", compose([]).config) == "adapter-sweep reconcile quick"
