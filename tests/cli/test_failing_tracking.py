@@ -1,9 +1,8 @@
-import shlex
-
 """A real tracking server that fails in the ways servers do: no trial waits, one warning, and nothing is lost."""
 
 import io
 import json
+import shlex
 import threading
 import time
 from collections.abc import Iterator
