@@ -87,11 +87,11 @@ def until(process: "subprocess.Popen[str]", text: str) -> None:
 @pytest.mark.postgres
 @needs_hosts
 def test_another_host_joins_leaves_and_the_study_is_whole(fleet: Fleet, tiny_settings: list[str]) -> None:
-    first = fleet.start("first", "run", *tiny_settings, *SPACE, "study.n_trials=6", "train.epochs=15")
-    until(first, "epoch 1/15")
+    first = fleet.start("first", "run", *tiny_settings, *SPACE, "study.n_trials=6", "train.epochs=120")
+    until(first, "epoch 1/120")
     leaves = fleet.start("leaves", "worker", "quickstart", "--count", "1")
     joins = fleet.start("joins", "worker", "quickstart", "--count", "1", "results_dir=elsewhere")
-    until(leaves, "epoch 1/15")
+    until(leaves, "epoch 1/120")
     leaves.send_signal(signal.SIGTERM)
     left = fleet.ended(leaves)
     assert leaves.returncode == 130, left

@@ -23,10 +23,9 @@ def on_slurm(tiny_settings: list[str]) -> list[str]:
 @pytest.mark.postgres
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 def test_jobs_run_the_study_and_no_file_of_theirs_holds_a_password(
-    cli: Cli, on_slurm: list[str], tmp_path: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, on_slurm: list[str], tmp_path: Path, postgres: Server
 ) -> None:
     url = postgres.database("slurm")
-    monkeypatch.setenv("ADAPTER_SWEEP_STORAGE", "")  # is set by the command, and put back by the test
     done = cli("run", *on_slurm, "study.n_trials=3", f"study.storage={url}", "tracking=none")
     assert done.returncode == 0, done.stderr + done.stdout
     results = tmp_path / "results"

@@ -48,7 +48,7 @@ def every_state(results: Path) -> Ledger:
     assert left is not None
     left[1].close()
     ledger.queue({"method.width": 5, "method.placement": "both", "train.lr": 1e-3})
-    ledger.set_mlflow_run(0, "run-0")
+    ledger.set_mlflow_runs({0: "run-0"})
     return ledger
 
 

@@ -83,7 +83,7 @@ def test_an_interruption_is_no_death(tmp_path: Path) -> None:
     die(ledger)
     for _ in range(3):
         trial, hold = ask(ledger)
-        assert ledger.retry_of(trial) == trial.number - 1
+        assert ledger.predecessors(trial.number)[0] == trial.number - 1
         assert ledger.tell(trial, TrialState.INTERRUPTED, reason="interrupted by the user") is TrialState.INTERRUPTED
         hold.close()
     die(ledger)

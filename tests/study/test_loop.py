@@ -13,7 +13,7 @@ from ledgers import start
 from adapter_sweep.config.quoting import literal
 from adapter_sweep.config.space import parse_space
 from adapter_sweep.engine.saving import load_adapted
-from adapter_sweep.errors import AdapterSweepError, GuardError, SpoiltProcessError
+from adapter_sweep.errors import AdapterSweepError, DiskError, GuardError, SpoiltProcessError
 from adapter_sweep.records import TrialState
 from adapter_sweep.study import loop
 from adapter_sweep.study.ledger import Ledger
@@ -131,13 +131,19 @@ def test_whatever_goes_wrong_fails_its_trial_alone_and_is_kept(room: Room, monke
     assert "Traceback" in (room.ledger.trial_folder(0) / ERROR_FILE).read_text()
 
 
-def test_a_full_disk_fails_the_trial_even_where_the_error_cannot_be_kept(
-    room: Room, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_no_failure_of_the_trial(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_once(monkeypatch, "train_trials", OSError(28, "No space left on device"))
+    with pytest.raises(DiskError, match="No space left on device"):
+        room.run(2)
+    assert room.states() == [TrialState.INTERRUPTED]
+    assert room.run(2) == [TrialState.INTERRUPTED, TrialState.COMPLETE, TrialState.COMPLETE]
+
+
+def test_an_error_whose_story_cannot_be_kept_is_told_all_the_same(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_once(monkeypatch, "train_trials", RuntimeError("broken"))
     (room.ledger.trial_folder(0) / ERROR_FILE).mkdir(parents=True)  # so that it cannot be written, even as root
     assert room.run(2) == [TrialState.FAILED, TrialState.COMPLETE]
-    assert room.ledger.view().trials[0].reason == "OSError: [Errno 28] No space left on device"
+    assert room.ledger.view().trials[0].reason == "RuntimeError: broken"
 
 
 @pytest.mark.parametrize("where", ["begin", "stage", "step", "epoch", "end", "told"])

@@ -2,6 +2,8 @@
 
 import os
 import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -35,12 +37,13 @@ class SlurmCrew:
                 "study.storage=postgresql://…, which all of them can reach"
             )
         self._errand, self._workers = _without_credentials(errand), workers
+        self._environment = _credentials(errand)
         self._jobs: list[Any] = []
         self._executor = _executor(Path(errand.composed.config.results_dir) / f".{errand.name}.jobs", workers)
 
     def begin(self) -> None:
         """In a job: the host that submits may be another kind of machine."""
-        job = self._executor.submit(_do, Errand.begin, self._errand, self._workers.cpus)
+        job = self._submit(Errand.begin)
         try:
             failed = _outcome(job)
         except KeyboardInterrupt:
@@ -52,8 +55,7 @@ class SlurmCrew:
     def start(self, most: int) -> int:
         """Submit jobs, no more than `most`; how many."""
         count = min(most, self._workers.count)
-        arguments = (_do, Errand.work, self._errand, self._workers.cpus)
-        self._jobs += [self._executor.submit(*arguments) for _ in range(count)]
+        self._jobs += [self._submit(Errand.work) for _ in range(count)]
         return count
 
     def look(self) -> tuple[int, list[Exception]]:
@@ -71,6 +73,10 @@ class SlurmCrew:
     def close(self) -> None:
         """Cancel what is left."""
         self.leave()
+
+    def _submit(self, task: Any) -> Any:
+        with _variables(self._environment):
+            return self._executor.submit(_do, task, self._errand, self._workers.cpus)
 
 
 def _do(task: Any, errand: Errand, cpus: int) -> AdapterSweepError | None:
@@ -103,15 +109,32 @@ def _outcome(job: Any) -> Exception | None:
     return found
 
 
-def _without_credentials(errand: Errand) -> Errand:
-    """What a job is to do lies in a file until it runs: the environment, which Slurm hands on, has the addresses."""
-    config = errand.composed.config
+def _credentials(errand: Errand) -> dict[str, str]:
+    """The environment of a job, which is handed on when it is submitted."""
     assert errand.url is not None
-    os.environ[STORAGE_VARIABLE] = errand.url
+    uri = errand.composed.config.tracking.uri
+    return {STORAGE_VARIABLE: errand.url, **({_TRACKING_VARIABLE: uri} if uri else {})}
+
+
+@contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _without_credentials(errand: Errand) -> Errand:
+    """What a job is to do lies in a file until it runs: the addresses come to it by its environment."""
+    config = errand.composed.config
     storage = config.study.storage and mask_credentials(config.study.storage)
     study = config.study.model_copy(update={"storage": storage})
-    if config.tracking.uri:
-        os.environ[_TRACKING_VARIABLE] = config.tracking.uri
     uri = config.tracking.uri and mask_credentials(config.tracking.uri)
     tracking = config.tracking.model_copy(update={"uri": uri})
     shown = config.model_copy(update={"study": study, "tracking": tracking})

@@ -4,7 +4,7 @@ import functools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from adapter_sweep.records import Direction, ParamValue, StudyView, TrialState, 
 from adapter_sweep.study.facts import PREFIX, deaths, retry_of, state_of
 from adapter_sweep.study.grid import grid_points_in_order
 from adapter_sweep.study.heart import Heart
-from adapter_sweep.study.locking import one_using
+from adapter_sweep.study.locking import folder_errors, one_using
 from adapter_sweep.study.names import check_new_name, study_folder
 from adapter_sweep.study.opening import define, existing_study
 from adapter_sweep.study.presence import enter, leave, processes_at_work
@@ -434,7 +434,9 @@ class Ledger:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One at a time, among the study's processes; see `one_using`."""
-        with one_using(self._rows.database, self._locks, self.name):
+        with ExitStack() as held:
+            with folder_errors(str(self._locks)):
+                held.enter_context(one_using(self._rows.database, self._locks, self.name))
             yield
 
     def _slot(self, number: int) -> Path:

@@ -11,7 +11,9 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-__all__ = ["one_opening", "one_using"]
+from adapter_sweep.errors import AdapterSweepError
+
+__all__ = ["folder_errors", "one_opening", "one_using"]
 
 _POLL_SECONDS = 0.005  # a file's lock tells nobody that it is free again
 
@@ -53,6 +55,7 @@ def one_using(storage: RDBStorage, locks: Path, study: str) -> Iterator[None]:
 
     Raises:
         StorageInternalError: the database cannot be reached.
+        OSError: the folder of the locks cannot be written.
     """
     with ExitStack() as stack:
         if storage.engine.dialect.name == "postgresql":
@@ -64,6 +67,15 @@ def one_using(storage: RDBStorage, locks: Path, study: str) -> Iterator[None]:
             locks.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(locks / "study.lock", poll_interval=_POLL_SECONDS))
         yield
+
+
+@contextmanager
+def folder_errors(what: str) -> Iterator[None]:
+    """Turn what a file system refuses into an AdapterSweepError of one line, which begins with `what`."""
+    try:
+        yield
+    except OSError as error:
+        raise AdapterSweepError(f"{what}: cannot be written: {error.strerror}") from None
 
 
 def _hold(stack: ExitStack, engine: sqlalchemy.Engine, name: str) -> None:

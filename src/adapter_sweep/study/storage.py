@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from adapter_sweep.credentials import remember_credentials
 from adapter_sweep.errors import AdapterSweepError, LedgerError, UserInputError
-from adapter_sweep.study.locking import one_opening
+from adapter_sweep.study.locking import folder_errors, one_opening
 
 __all__ = [
     "GRACE",
@@ -116,7 +116,7 @@ def open_storage(
     options: dict[str, Any] = {"connect_args": {"timeout": 60}} if _is_sqlite(url) else {"pool_pre_ping": True}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if not only_to_read:
-        with _folder_errors(f"results_dir={results_dir}"):
+        with folder_errors(f"results_dir={results_dir}"):
             results_dir.mkdir(parents=True, exist_ok=True)
     file = sqlite_file(url)
     if file and not file.parent.is_dir():
@@ -147,7 +147,7 @@ def open_storage(
 def _one_opening(url: str, locks: Path, only_to_read: bool) -> Iterator[None]:
     """`one_opening`; a folder that cannot be written is no hindrance where nothing is to be made."""
     try:
-        with _folder_errors(str(locks.parent)):
+        with folder_errors(str(locks.parent)):
             locks.mkdir(parents=True, exist_ok=True)
             os.close(os.open(locks / "storage.lock", os.O_CREAT | os.O_RDWR))
     except AdapterSweepError:
@@ -183,14 +183,6 @@ def ledger_errors(doing: str) -> Iterator[None]:
         raise
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise LedgerError(f"{doing}: {_cause(error)}") from None
-
-
-@contextlib.contextmanager
-def _folder_errors(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise AdapterSweepError(f"{what}: cannot be written: {error.strerror}") from None
 
 
 def _cause(error: BaseException) -> str:
