@@ -41,7 +41,7 @@ while killed < {KILLS}:
         os._exit(0)
     while rows("runs") == before and os.waitpid(child, os.WNOHANG)[0] == 0:
         time.sleep(0.001)
-    time.sleep(luck.uniform(0, 0.3))
+    time.sleep(luck.uniform(0, 0.1))
     os.kill(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
     if status == 0:

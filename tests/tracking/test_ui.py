@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from kept import Kept
 from mlflow import MlflowClient
 
 from adapter_sweep.errors import UserInputError
@@ -115,7 +116,7 @@ def test_the_ui_shows_the_study_and_leaves_nothing_behind(
     client.delete_tag(sent, "adapter_sweep.digest")
     assert remote.publish_trial(study, trial) == sent
     assert client.get_run(sent).data.metrics == trial.metrics
-    assert remote.reconcile(study).unchanged == (7,)
+    assert remote.reconcile(Kept(study)).unchanged == (7,)
     assert len(client.get_metric_history(sent, "train_loss")) == 2501
     assert {item.path for item in client.list_artifacts(sent)} == {"config.yaml"}
     assert remote.publish_report(sent, [folder / "mlflow.lock"]) == ["mlflow.lock"]
