@@ -7,15 +7,14 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
 
-from conftest import Cli
-
+Cli = Callable[..., subprocess.CompletedProcess[str]]
 _SECRETS = {
     "in the tracking server's address": "tr@ck/pass:w0rd'1",
     "in its query": "query-t0ken-5",
