@@ -20,14 +20,18 @@ _USER_INFO = re.compile(r"(?<=://)(?:[^\s/'\":@]+:(?!\d+/)[^\s'\"]*|[^\s/'\"]*)@
 _ENCODED_USER_INFO = re.compile(r"(?i)(?<=%3a%2f%2f)(?:(?!%2f|%40)[^\s'\"&/])+%40")
 # `tokens` are counted (`latency.tokens=32`) and a `tokenizer` reads; a `token` opens doors.
 _KEY = (
-    r"[a-z0-9_.-]*(?:password|passwd|pwd|token(?!s|iz)|secret|signature|credential|api[_-]?key|access[_-]?key)[a-z_-]*"
+    r"[a-z0-9_.-]*(?:password|passwd|pwd|token(?!s|iz)|secret|signature|credential|api[_-]?key|access[_-]?key)[a-z_-]*+"
 )
-_VALUE_OF_KEY = re.compile(rf"(?i)\b({_KEY}(?:=|%3d))(?:'[^']+'|\"[^\"]+\"|[^&\s'\"]+)")
+# A name is tried whole and once, and only where a value follows: each part of a long one would cost its cube.
+_VALUE_OF_KEY = re.compile(
+    rf"(?i)(?<![a-z0-9_.-])(?=[a-z0-9_.-]++(?:=|%3d))({_KEY}(?:=|%3d))"
+    r"(?:'[^']+'|\"[^\"]+\"|[^&\s'\"]+)"
+)
 _VALUE_OF_ITEM = re.compile(rf"(?i)(['\"]{_KEY}['\"]\s*[:,]\s*)(?:b?'[^']+'|b?\"[^\"]+\")")
 _HEADER = re.compile(r"(?i)(authorization['\"]?\s*[:=]\s*['\"]?(?:basic|bearer)\s+|\bbearer\s+(?=\S{16}))[^\s'\",]+")
 _SHAPE = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{16,}|gh[opsur]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|dapi[0-9a-f]{32}|AKIA[0-9A-Z]{16}"
-    r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+)"
+    r"|eyJ[\w-]{8,}+\.[\w-]{8,}+\.[\w-]+)"
 )
 _SECRET_VARIABLE = re.compile(
     r"(?i)(?:password|passwd|_pwd$|token(?!s|iz)|secret|api_?key|access_?key|credential)(?!.*_(?:path|file|dir|id)$)"

@@ -112,3 +112,17 @@ def wait_for(what: Callable[[], bool]) -> None:
     while not what():
         assert time.monotonic() < ends, "waited in vain"
         time.sleep(0.05)
+
+
+def test_an_error_of_the_ledger_is_logged_without_its_password(
+    ledger: Ledger, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def view_trial(_: int) -> None:
+        raise RuntimeError("no answer of postgresql://ann:s3cret@db/ledger")
+
+    monkeypatch.setattr(ledger, "view_trial", view_trial)
+    publisher = Publisher(ledger, tmp_path, None, True, Console(quiet=True))
+    publisher.soon_trial(0)
+    wait_for(lambda: "RuntimeError: no answer of postgresql://***@db/ledger" in caplog.text)
+    publisher.finish()
+    assert "s3cret" not in caplog.text

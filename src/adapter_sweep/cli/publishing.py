@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from adapter_sweep.cli.reconciling import keep_run_ids
+from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.records import TrialState
 from adapter_sweep.study.ledger import Ledger
 from adapter_sweep.tracking import PATIENT, Tracker, TrackingError
@@ -167,7 +168,8 @@ class Publisher:
                 self._failed(error)
             except Exception as error:  # the ledger's, say: whatever it is, no trial has it
                 self._failed(None)
-                _log.warning("the study could not be shown in MLflow: %s: %s", type(error).__name__, error)
+                why = mask_credentials(f"{type(error).__name__}: {error}")
+                _log.warning("the study could not be shown in MLflow: %s", why)
             finally:
                 with self._changed:
                     self._working = False

@@ -233,3 +233,18 @@ def test_a_damaged_copy_in_the_cache_is_made_again_with_a_word(
         arrow.write_bytes(arrow.read_bytes()[: 0 if damage == "empty" else arrow.stat().st_size // 2])
     assert load(folder).train == whole.train
     assert "its copy in the cache is damaged" in caplog.text
+
+
+def test_what_others_say_of_damage_is_told_without_its_password(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = datasets.load_dataset
+
+    def load_dataset(*arguments: Any, **options: Any) -> Any:
+        if "cache_dir" not in options:
+            raise OSError("half a file from https://ann:s3cret@host/x")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    load(folder)
+    assert "is damaged (half a file from https://***@host/x)" in caplog.text

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.engine.tasks.columns import check_columns, record, to_rows
 from adapter_sweep.engine.tasks.data import TaskData
 from adapter_sweep.engine.tasks.labels import BadValueError, class_name
@@ -185,7 +186,8 @@ def _load(name: str, config: str | None, revision: str | None) -> Any:
             if not _is_damage(error):
                 raise
             again = Path(datasets.config.HF_DATASETS_CACHE) / _MADE_AGAIN
-            _log.warning("%s: its copy in the cache is damaged (%s); making it again in %s", what, error, again)
+            why = mask_credentials(str(error))
+            _log.warning("%s: its copy in the cache is damaged (%s); making it again in %s", what, why, again)
             return datasets.load_dataset(
                 name, config, revision=revision, cache_dir=str(again), download_mode="reuse_cache_if_exists"
             )
