@@ -3,6 +3,9 @@
 import io
 import json
 import logging
+import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from pyarrow import parquet
 from adapter_sweep.config.compose import compose
 from adapter_sweep.data import load_task
 from adapter_sweep.engine.tasks import Layout, TaskData, load_hub, load_images, load_local
+from adapter_sweep.engine.tasks.hub import _image_bytes
 from adapter_sweep.engine.tasks.labels import BadValueError
 from adapter_sweep.engine.tasks.pictures import picture_of
 from adapter_sweep.errors import UserInputError
@@ -198,6 +202,39 @@ def test_an_image_that_changes_is_noticed(tmp_path: Path) -> None:
     file.write_bytes(encoded(Image.new("L", (9, 8))))
     with pytest.raises(UserInputError, match="changed after the data were loaded"):
         picture.decoded(3)
+
+    file.unlink()
+    with pytest.raises(UserInputError, match=r"can no longer be read: .*No such file"):
+        picture.decoded(3)
+
+
+def _damaged(whole: bytes) -> Iterator[bytes]:
+    for place in range(len(whole)):
+        yield whole[:place]
+        for wrong in (0, 255):
+            yield whole[:place] + bytes([wrong]) + whole[place + 1 :]
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "PNG"])
+def test_damage_anywhere_in_a_file_is_told_in_words(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    frames = [Image.new("L", (2, 2), 99)]
+    refused = 0
+    for data in _damaged(encoded(Image.new("L", (2, 2), 7), kind, exif=exif, save_all=True, append_images=frames)):
+        try:
+            picture_of(data).decoded(3)
+        except (BadValueError, UserInputError):
+            refused += 1
+    assert refused > 80
+
+
+def test_devices_and_pipes_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    held = datasets.Dataset.from_dict({"img": [{"bytes": None, "path": str(tmp_path / "pipe.png")}]})
+    for value in (tmp_path / "pipe.png", "/dev/zero", partial(_image_bytes, held, "img", 0)):
+        with pytest.raises(BadValueError, match=r"cannot be read \(a device or a pipe, not a file\)"):
+            picture_of(value)
 
 
 # -- what they show

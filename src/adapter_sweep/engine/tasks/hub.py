@@ -17,6 +17,7 @@ from adapter_sweep.engine.tasks.columns import check_columns, record, to_rows
 from adapter_sweep.engine.tasks.data import TaskData
 from adapter_sweep.engine.tasks.labels import BadValueError, class_name
 from adapter_sweep.engine.tasks.layout import Layout
+from adapter_sweep.engine.tasks.pictures import file_bytes
 from adapter_sweep.engine.tasks.rows import Row
 from adapter_sweep.engine.tasks.splits import assemble
 from adapter_sweep.errors import AdapterSweepError, UserInputError
@@ -160,7 +161,7 @@ def _image_bytes(table: Any, column: str, row: int) -> bytes:
     value = table[row][column]
     held: bytes | None = value if isinstance(value, bytes | None) else value["bytes"]
     if held is None and isinstance(value, dict) and value["path"]:
-        return Path(value["path"]).read_bytes()
+        return file_bytes(Path(value["path"]))
     if held is None:
         raise FileNotFoundError("image missing")
     return held

@@ -5,6 +5,7 @@ Pillow is imported on use only: tasks on texts run where it is not installed.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import warnings
@@ -20,7 +21,7 @@ from adapter_sweep.errors import UserInputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["SUFFIXES", "Picture", "picture_of"]
+__all__ = ["SUFFIXES", "Picture", "file_bytes", "picture_of"]
 
 # No other format is opened: some of those Pillow knows run programs (EPS), and none of them is a photograph's.
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -49,13 +50,21 @@ class Picture:
         Grey has the same value in all three. What is transparent lies on white. Of several frames it is the first.
 
         Raises:
-            UserInputError: it is no longer what it was when the data were loaded.
+            UserInputError: it is no longer what it was when the data were loaded, or cannot be decoded.
             KeyError: another number of channels.
         """
-        data = self.read()
+        try:
+            data = self.read()
+        except OSError as error:
+            raise UserInputError(f"an image can no longer be read: {error}") from error
         if hashlib.sha256(data).hexdigest() != self.digest:
             raise UserInputError(f"an image changed after the data were loaded (its sha256 was {self.digest[:12]}…)")
-        return _converted(_opened(data), _CHANNELS[channels])
+        mode = _CHANNELS[channels]
+        try:
+            return _converted(_opened(data), mode)
+        except Exception as error:  # what a decoder meets in broken bytes it may answer with nearly any error
+            name = type(error).__name__
+            raise UserInputError(f"an image (sha256 {self.digest[:12]}…) cannot be decoded: {name}: {error}") from error
 
 
 def picture_of(value: object, folder: Path | None = None) -> Picture:
@@ -81,6 +90,17 @@ def picture_of(value: object, folder: Path | None = None) -> Picture:
     return Picture(hashlib.sha256(data).hexdigest(), read, note)
 
 
+def file_bytes(path: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        OSError: there is none, or it is a device or a pipe, which may have no end.
+    """
+    if not (path.is_file() or path.is_dir()) and path.exists():
+        raise OSError(errno.EINVAL, "a device or a pipe, not a file", str(path))
+    return path.read_bytes()
+
+
 def _reader(value: object, folder: Path | None) -> Callable[[], bytes]:
     if isinstance(value, Mapping) and {"bytes", "path"} <= value.keys():
         value = value["bytes"] if value["bytes"] is not None else value["path"]
@@ -92,7 +112,7 @@ def _reader(value: object, folder: Path | None) -> Callable[[], bytes]:
         raise BadValueError("image is an address, not a file's path; download it first", repr(value))
     if isinstance(value, str | Path):
         path = Path(value).expanduser()
-        return (path if folder is None else folder / path).read_bytes
+        return partial(file_bytes, path if folder is None else folder / path)
     if callable(value):
         read: Callable[[], bytes] = value
         return read
@@ -132,14 +152,15 @@ def _checked(data: bytes) -> str:
             f"image has more than 8 bits a channel (mode {image.mode}), and which of its values are black and white is "
             "not known; save it with 8 bits"
         )
-    frames = getattr(image, "n_frames", 1)
     transparent, printed = _is_transparent(image), image.mode == "CMYK"
     try:
-        image.draft("RGB", (1, 1))  # of a JPEG all is read, and little of it computed
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            frames = getattr(image, "n_frames", 1)  # counted by going through the file
+            image.draft("RGB", (1, 1))  # of a JPEG all is read, and little of it computed
             image.load()
-    except Exception as error:  # what a decoder meets in broken bytes it may answer with nearly any error
+            image.getexif()  # says how it stands
+    except Exception as error:  # and here too
         raise BadValueError("image is broken or cut short", str(error)) from error
     if transparent:
         return "are transparent in parts, which are laid on white"
