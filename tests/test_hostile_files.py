@@ -120,6 +120,7 @@ def test_an_index_of_safetensors_that_names_a_pickle_is_refused(
         ("config.json", {"transformers_weights": "adapter_model.bin"}, r"weights are read as \*\.safetensors only"),
         ("config.json", {"attn_implementation": "them/kernel"}, "allowed: eager, sdpa"),
         ("config.json", {"text_config": {"_attn_implementation": "them/kernel:run"}}, "allowed: eager, sdpa"),
+        ("config.json", {"configuration_files": ["config.4.0.0.json"]}, "another file would be read in its place"),
         ("adapter_config.json", {"base_model_name_or_path": "them/model"}, "another model's adapter"),
         ("tokenizer_config.json", {"a": {"b": [[]]}, "attn_implementation": "x/y"}, "allowed: eager, sdpa"),
     ],

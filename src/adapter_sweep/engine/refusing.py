@@ -69,6 +69,8 @@ def _asked_for(about: Any, key: str = "", depth: int = 0) -> Iterator[str]:
     for name, value in about.items():
         if name == "transformers_weights" and value is not None and not str(value).endswith(".safetensors"):
             yield f"has {key}transformers_weights={value!r}: weights are read as *.safetensors only"
+        elif name == "configuration_files":
+            yield f"has {key}{name}: another file would be read in its place, which nobody looked at"
         elif name in ("attn_implementation", "_attn_implementation") and value not in (None, "eager", "sdpa"):
             yield f"has {key}{name}={value!r}: a kernel may be fetched and run for it; allowed: eager, sdpa"
         elif isinstance(value, dict) and depth <= _DEPTH:
