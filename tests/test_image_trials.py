@@ -15,6 +15,8 @@ from adapter_sweep.config import with_params
 from adapter_sweep.config.check import validate
 from adapter_sweep.config.compose import compose
 from adapter_sweep.engine.activations import Activations
+from adapter_sweep.engine.encoding import images as encoding
+from adapter_sweep.engine.encoding.images import _decoded_together, encode_images
 from adapter_sweep.engine.room import Room
 from adapter_sweep.engine.saving import load_adapted
 from adapter_sweep.engine.scoring import score
@@ -80,6 +82,21 @@ def test_batches_are_of_pixels(bench: Bench) -> None:
     assert (float(inputs["pixel_values"].min()), float(inputs["pixel_values"].max())) == (-1.0, 1.0)
     other = bench.encoded(bench.data.validation, 128)
     assert len({split.fingerprint, split.part([0, 1]).fingerprint, other.fingerprint}) == 3
+
+
+def test_large_images_are_decoded_a_few_at_a_time(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = bench.data.train.images
+    assert images is not None
+    assert len(_decoded_together(images, 3)) == len(images) > 100
+    for limit, together in ((2 * SIDE * SIDE, 2), (2 * SIDE * SIDE + 1, 3), (1, 1)):
+        monkeypatch.setattr(encoding, "_PIXELS_AT_ONCE", limit)
+        assert len(_decoded_together(images, 3)) == together
+    whole = bench.encoded(bench.data.test, 128).inputs([0, 1, 2])["pixel_values"]
+    room = Room(limit_bytes=10**8, folder=tmp_path)
+    again = encode_images(bench.backbone, bench.data, bench.data.test, room)
+    assert torch.equal(again.inputs([0, 1, 2])["pixel_values"], whole)
 
 
 def test_a_trial_learns_and_what_is_saved_predicts_the_same(bench: Bench, tmp_path: Path) -> None:

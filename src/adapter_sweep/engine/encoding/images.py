@@ -1,7 +1,10 @@
 """Images as pixels, made by the backbone's own processor."""
 
+from __future__ import annotations
+
 import hashlib
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -12,11 +15,16 @@ from adapter_sweep.engine.latency import training_step
 from adapter_sweep.engine.modality import count_image_tokens, image_shape
 from adapter_sweep.engine.room import Room
 from adapter_sweep.engine.tasks.data import Split, TaskData
+from adapter_sweep.engine.tasks.pictures import Picture
 from adapter_sweep.errors import AdapterSweepError, UserInputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = ["encode_images"]
 
-_AT_ONCE = 64  # images that are decoded together
+_AT_ONCE = 64  # images that are decoded together, at most
+_PIXELS_AT_ONCE = 16_000_000  # of them all, before they are made smaller; one image may have more
 
 
 def encode_images(backbone: Backbone, data: TaskData, split: Split, room: Room) -> EncodedImages:
@@ -43,9 +51,10 @@ def encode_images(backbone: Backbone, data: TaskData, split: Split, room: Room) 
             f"there is no room for the pixels of {len(split):,} images; free some disk, raise train.cache_gb or set "
             "task.max_train_examples"
         )
-    for start in range(0, len(split), _AT_ONCE):
+    start = 0
+    while start < len(split):
         with training_step():  # decoding is work as well: nobody reads latency beside it
-            decoded = [each.decoded(shape[0]) for each in split.images[start : start + _AT_ONCE]]
+            decoded = _decoded_together(split.images[start : start + _AT_ONCE], shape[0])
             try:
                 made = processor(decoded, return_tensors="pt")["pixel_values"]
             except (ValueError, RuntimeError, TypeError) as error:
@@ -59,10 +68,23 @@ def encode_images(backbone: Backbone, data: TaskData, split: Split, room: Room) 
                 f"and the model takes {_said(shape)}; set its size in preprocessor_config.json"
             )
         pixels[start : start + len(decoded)] = made
+        start += len(decoded)
     settings = f"{type(processor).__name__}: {processor.to_json_string()}"
     made_of = hashlib.sha256(repr(([each.digest for each in split.images], settings)).encode()).hexdigest()
     tokens, rows = count_image_tokens(backbone.model), tuple(range(len(split)))
     return EncodedImages(pixels, split.labels, tokens, made_of, rows, pooled_problem(data))
+
+
+def _decoded_together(pictures: Sequence[Picture], channels: int) -> list[Image]:
+    """The first of these, decoded, until they have `_PIXELS_AT_ONCE`; at least one."""
+    decoded: list[Image] = []
+    count = 0
+    for picture in pictures:
+        decoded.append(picture.decoded(channels))
+        count += decoded[-1].width * decoded[-1].height
+        if count >= _PIXELS_AT_ONCE:
+            break
+    return decoded
 
 
 def _said(shape: Any) -> str:
