@@ -19,6 +19,7 @@ from ledgers import finish, hang_then_tell, start
 from adapter_sweep.records import TrialState
 from adapter_sweep.study.heart import Heart
 from adapter_sweep.study.ledger import Ledger, TrialTakenError
+from adapter_sweep.study.slots import Slot, is_held
 
 SPAWN = multiprocessing.get_context("spawn")
 METRICS = {"accuracy": 0.5, "trainable_params": 1.0}
@@ -112,6 +113,19 @@ def test_a_configuration_that_died_goes_alone(tmp_path: Path) -> None:
     ledger.tell(again, TrialState.INTERRUPTED)
     hold.close()
     assert ledger.ask(100, in_company=True) is None  # as before
+
+
+# -- slots
+
+
+def test_a_slot_is_given_back_though_its_file_cannot_be_deleted(tmp_path: Path) -> None:
+    path, moved = tmp_path / "0.lock", tmp_path / "moved"
+    slot = Slot(path)
+    path.rename(moved)
+    path.mkdir()  # what cannot be unlinked, even by root
+    slot.close()
+    assert path.is_dir()
+    assert is_held(moved) is False
 
 
 # -- another host
