@@ -180,6 +180,20 @@ def test_ctrl_c_marks_the_trial_and_queues_it_again(room: Room, event: str) -> N
     assert room.ledger._study.trials[1].state == optuna.trial.TrialState.COMPLETE
 
 
+def test_ctrl_c_while_the_ledger_is_asked_about_a_trial_is_no_death(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Ledger, "predecessors", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        room.run(1)
+    assert room.told == [0]
+    (trial,) = room.ledger.view().trials
+    assert (trial.state, trial.reason) == (TrialState.INTERRUPTED, "interrupted by Ctrl-C or SIGTERM")
+
+
 def test_ctrl_c_after_the_ledger_was_told_leaves_the_trial_complete(room: Room) -> None:
     room.break_at("end", KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):

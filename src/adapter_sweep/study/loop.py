@@ -121,7 +121,7 @@ class _Running:
 
     trial: optuna.Trial
     folder: Path
-    before: Sequence[Path]  # the folders of those it is a retry of, the newest first
+    before: Sequence[Path] = ()  # the folders of those it is a retry of, the newest first; found when it begins
     ended: bool = False
     told: bool = False
     marking: threading.Lock = field(default_factory=threading.Lock)  # as interrupted: taken once
@@ -154,10 +154,7 @@ class _Loop:
                         break
                     trial, slot = asked
                     slots.callback(slot.close)
-                    own, *before = map(
-                        self._ledger.trial_folder, (trial.number, *self._ledger.predecessors(trial.number))
-                    )
-                    running.append(_Running(trial, own, before))
+                    running.append(_Running(trial, self._ledger.trial_folder(trial.number)))
                     if size > 1 and self._ledger.goes_alone(trial):
                         break
                 self._train_all(running, self._begin)
@@ -188,6 +185,7 @@ class _Loop:
 
     def _begin(self, run: _Running) -> Ready | None:
         """Note what a trial is and find its cost; None where it is over the budget."""
+        run.before = [self._ledger.trial_folder(number) for number in self._ledger.predecessors(run.trial.number)]
         self._note(run)
         return self._prepare(run)
 
