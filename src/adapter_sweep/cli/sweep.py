@@ -69,7 +69,7 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
     display.opening(ledger.view(), total, results_dir, recovered=begun.recovered, workers=capacity.workers)
     ran: list[int] = []
     try:
-        if done < total:
+        if done < total or (not single and ledger.awaited(total)):  # others may still run the last ones, or die
             work = Work(
                 ledger=ledger,
                 arguments=begun.arguments,
