@@ -124,6 +124,15 @@ def test_a_configuration_that_cannot_be_is_that_trials_end(room: Room) -> None:
     assert "takes at most 64 tokens" in str(room.ledger.view().trials[0].reason)
 
 
+def test_a_trial_that_counts_leaves_no_checkpoint_however_it_ended(room: Room) -> None:
+    room.values["train"]["checkpoint_every"] = 1
+    objectives = {"accuracy": "maximize", "never_measured": "minimize"}
+    room.ledger = start(room.folder, SPACE, name="unmeasured", objectives=objectives)
+    assert room.run(1) == [TrialState.FAILED]
+    assert room.ledger.view().trials[0].reason == "not measured: never_measured"
+    assert [*room.ledger.trial_folder(0).glob("*checkpoint*")] == []
+
+
 def test_whatever_goes_wrong_fails_its_trial_alone_and_is_kept(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_once(monkeypatch, "prepare_trial", MemoryError("no more"))
     assert room.run(2) == [TrialState.FAILED, TrialState.COMPLETE]

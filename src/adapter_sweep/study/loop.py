@@ -162,7 +162,8 @@ class _Loop:
                 # Each is tried again elsewhere, alone: it may have been the cause.
                 for run in running:
                     if not run.ended:
-                        self._ledger.lose(run.trial, f"its process could train no more: {error}")
+                        if self._ledger.lose(run.trial, f"its process could train no more: {error}").counts:
+                            discard((run.folder, *run.before))
                         self._pass_on(run)
                 raise
             except (KeyboardInterrupt, DiskError) as interrupt:
@@ -284,7 +285,7 @@ class _Loop:
             self._tell(run, TrialState.FAILED, reason=mask_credentials(f"{type(error).__name__}: {error}"))
 
     def _tell(self, run: _Running, state: TrialState, **outcome: Any) -> None:
-        if self._ledger.tell(run.trial, state, **outcome) is state:  # else it is another process's by now
+        if self._ledger.tell(run.trial, state, **outcome).counts:  # else another process goes on from there
             discard((run.folder, *run.before))
         self._pass_on(run)
 
