@@ -1,5 +1,6 @@
-"""Trials that are interrupted by a real signal and go on from their checkpoints, as if they had never stopped."""
+"""Trials that are interrupted, mostly by a real signal, and go on from their checkpoints as if they never had been."""
 
+import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from adapter_sweep.cohort import Ready, make_ready, train_trials
 from adapter_sweep.engine.backbone import structure_of
 from adapter_sweep.interrupts import listening
 from adapter_sweep.resuming import CHECKPOINT_FILE, TrialsKeeper, discard
+from adapter_sweep.study.stopping import Stopped
 from adapter_sweep.trial import Outcome, Prepared, prepare_trial
 from toy_bench import Table, Watch, toy_bench, toy_config, undisturbed
 
@@ -191,6 +193,26 @@ def test_the_chain_is_followed_and_only_the_newest_is_kept(studio: Studio) -> No
     assert kept == [third.folder]
     discard((third.folder, *third.before))
     assert not (third.folder / CHECKPOINT_FILE).exists()
+
+
+def test_so_does_a_trial_whose_watcher_stops_it(studio: Studio) -> None:
+    """As `adapter-sweep stop` does: no signal, but an exception from where a step is told."""
+    together = TOGETHER[0], TOGETHER[2]
+    whole = studio.train([studio.ready(**own) for own in together])
+    left = itertools.count(1)
+
+    def stop(event: str) -> None:
+        if event == "step" and next(left) == 4:
+            raise Stopped
+
+    watches = Watch(stop), Watch()
+    before = [studio.ready(watch=watch, **own) for watch, own in zip(watches, together, strict=True)]
+    with pytest.raises(Stopped):
+        studio.train(before)
+    outcomes, steps = studio.resumed(before, *together)
+    assert steps == [[4], [4]]
+    for outcome, expected in zip(outcomes, whole, strict=True):
+        assert_identical(outcome, expected)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text"])

@@ -18,7 +18,8 @@ from ledgers import finish, hang_then_tell, start
 
 from adapter_sweep.records import TrialState
 from adapter_sweep.study.heart import Heart
-from adapter_sweep.study.ledger import Ledger, TrialTakenError
+from adapter_sweep.study.ledger import Ledger, TrialTakenError, storage_url
+from adapter_sweep.study.slots import Slot, is_held
 
 SPAWN = multiprocessing.get_context("spawn")
 METRICS = {"accuracy": 0.5, "trainable_params": 1.0}
@@ -112,6 +113,41 @@ def test_a_configuration_that_died_goes_alone(tmp_path: Path) -> None:
     ledger.tell(again, TrialState.INTERRUPTED)
     hold.close()
     assert ledger.ask(100, in_company=True) is None  # as before
+
+
+# -- slots
+
+
+def test_a_slot_is_given_back_though_its_file_cannot_be_deleted(tmp_path: Path) -> None:
+    path, moved = tmp_path / "0.lock", tmp_path / "moved"
+    slot = Slot(path)
+    path.rename(moved)
+    path.mkdir()  # what cannot be unlinked, even by root
+    slot.close()
+    assert path.is_dir()
+    assert is_held(moved) is False
+
+
+# -- who did not begin it
+
+
+def test_who_opens_a_study_takes_its_own_retries(tmp_path: Path) -> None:
+    ledger = start(tmp_path, max_retries=0)
+    ledger.set_facts(config={"study": {"max_retries": 0}})
+    die(ledger)
+    assert Ledger.read("toy", url=storage_url(None, tmp_path), results_dir=tmp_path).recover() == 1
+    assert states(ledger) == [TrialState.FAILED]
+
+
+def test_who_opens_a_study_waits_for_its_own_heartbeats(tmp_path: Path) -> None:
+    there = on_host(tmp_path, "there", seconds=300)
+    there.set_facts(config={"study": {"heartbeat_seconds": 300}})
+    die(there)
+    here = Ledger.read("toy", url=server(tmp_path), results_dir=tmp_path / "here")
+    later(tmp_path, 1000)
+    assert here.at_work() == ["trial 0"]
+    later(tmp_path, 300)
+    assert here.at_work() == []
 
 
 # -- another host

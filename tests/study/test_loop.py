@@ -124,6 +124,15 @@ def test_a_configuration_that_cannot_be_is_that_trials_end(room: Room) -> None:
     assert "takes at most 64 tokens" in str(room.ledger.view().trials[0].reason)
 
 
+def test_a_trial_that_counts_leaves_no_checkpoint_however_it_ended(room: Room) -> None:
+    room.values["train"]["checkpoint_every"] = 1
+    objectives = {"accuracy": "maximize", "never_measured": "minimize"}
+    room.ledger = start(room.folder, SPACE, name="unmeasured", objectives=objectives)
+    assert room.run(1) == [TrialState.FAILED]
+    assert room.ledger.view().trials[0].reason == "not measured: never_measured"
+    assert [*room.ledger.trial_folder(0).glob("*checkpoint*")] == []
+
+
 def test_whatever_goes_wrong_fails_its_trial_alone_and_is_kept(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_once(monkeypatch, "prepare_trial", MemoryError("no more"))
     assert room.run(2) == [TrialState.FAILED, TrialState.COMPLETE]
@@ -178,6 +187,20 @@ def test_ctrl_c_marks_the_trial_and_queues_it_again(room: Room, event: str) -> N
     assert room.run(1) == [TrialState.INTERRUPTED, TrialState.COMPLETE]
     assert room.ledger.view().trials[1].params == trial.params
     assert room.ledger._study.trials[1].state == optuna.trial.TrialState.COMPLETE
+
+
+def test_ctrl_c_while_the_ledger_is_asked_about_a_trial_is_no_death(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Ledger, "predecessors", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        room.run(1)
+    assert room.told == [0]
+    (trial,) = room.ledger.view().trials
+    assert (trial.state, trial.reason) == (TrialState.INTERRUPTED, "interrupted by Ctrl-C or SIGTERM")
 
 
 def test_ctrl_c_after_the_ledger_was_told_leaves_the_trial_complete(room: Room) -> None:

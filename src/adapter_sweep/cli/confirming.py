@@ -112,7 +112,7 @@ class _Confirming:
             write_anchors(ledger, bench.labels, settings.task.metric, bench.anchor_predictions())
 
         try:
-            if done < total or self.view.confirmation is None:
+            if done < total or ledger.awaited(total) or self.view.confirmation is None:
                 work = Work(
                     ledger=ledger,
                     arguments=arguments,

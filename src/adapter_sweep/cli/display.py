@@ -70,7 +70,7 @@ class Display:
                 self._console.print(f"{name.capitalize():<12}{facts[name]}: {facts[f'{name}_reason']}", soft_wrap=True)
         for key, text in study.search_space.items():
             self._console.print(f"Search      {key} = {text}")
-        done = len(study.counted())
+        done = sum(trial.state is not TrialState.RUNNING for trial in study.counted())
         if recovered:
             self._console.print(
                 f"Recovered   {recovered} trials whose process had ended; their configurations are queued again"

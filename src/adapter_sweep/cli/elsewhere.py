@@ -136,7 +136,9 @@ def run_elsewhere(composed: Composed, hire: Callable[[Errand], Crew]) -> None:
             console,
             reconcile=reconcile_command(name, composed.config),
         )
-        _Watch(ledger, crew, publisher, console, Display(console, metric=composed.config.task.metric)).run(results_dir)
+        _Watch(ledger, crew, publisher, console, Display(console, metric=composed.config.task.metric)).run(
+            results_dir, composed.config.study.n_trials
+        )
     finally:
         crew.close()
     close_study(console, ledger, publisher, results_dir, url)
@@ -151,13 +153,13 @@ class _Watch:
         self._begun: set[int] = set()
         self._ended: set[int] = set()
 
-    def run(self, results_dir: Path) -> None:
+    def run(self, results_dir: Path, asked: int) -> None:
         ledger = self._ledger
         view, recovered = ledger.view(), ledger.recover()
         over = [trial for trial in view.trials if trial.state is not TrialState.RUNNING]
         self._begun.update(trial.number for trial in over)
         self._ended.update(trial.number for trial in over)
-        total, done = view.n_trials, len(ledger.view().counted())
+        total, done = min(view.n_trials, asked), len(ledger.view().counted())  # others may have asked for more
         self._publisher.begin()
         workers = self._crew.start(total - done) if done < total else 0
         self._display.opening(view, total, results_dir, recovered=recovered, workers=workers)
@@ -180,7 +182,7 @@ class _Watch:
             alive, errors = self._crew.look()
             failed += errors
             self._ledger.recover()
-            running, left = self._tell(), total - len(self._ledger.view().counted())
+            running, left = self._tell(), max(0, total - len(self._ledger.view().counted()))
             if not left and not running:
                 break
             if not alive and left:

@@ -1,11 +1,7 @@
 """`run` and `trial`: the only place where configuration, engine, ledger, MLflow and report meet."""
 
-import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-
-from rich.console import Console
 
 from adapter_sweep.cli.beginning import begin
 from adapter_sweep.cli.closing import close_study, where_option
@@ -19,12 +15,9 @@ from adapter_sweep.cli.reconciling import reconcile_command
 from adapter_sweep.cli.running import Work, run_work
 from adapter_sweep.config.compose import Composed
 from adapter_sweep.config.schema import RayWorkers, SlurmWorkers
-from adapter_sweep.records import TrialState
 from adapter_sweep.study.stopping import Stopped
 
 __all__ = ["run_group", "run_single", "run_sweep"]
-
-_LOOK_SECONDS = 1.0  # between two looks at the trials of others
 
 
 def run_sweep(composed: Composed) -> None:
@@ -76,7 +69,7 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
     display.opening(ledger.view(), total, results_dir, recovered=begun.recovered, workers=capacity.workers)
     ran: list[int] = []
     try:
-        if done < total:
+        if done < total or (not single and ledger.awaited(total)):  # others may still run the last ones, or die
             work = Work(
                 ledger=ledger,
                 arguments=begun.arguments,
@@ -90,8 +83,6 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
                 anchors=None if single or ledger.view().anchors else lambda: ledger.set_facts(anchors=bench.anchors()),
             )
             ran = run_work(work, display, publisher, console)
-            if not single:
-                _with_others(work, display, publisher, console)
     except KeyboardInterrupt as interrupt:
         how = "Stopped" if isinstance(interrupt, Stopped) else "Interrupted"
         kept = "It is kept" if single else "The study is kept; the same command continues it"
@@ -101,18 +92,3 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
         raise
     close_study(console, ledger, publisher, results_dir, begun.arguments["url"], single=ran[0] if single else None)
     ledger.leave()  # a group goes on with other studies
-
-
-def _with_others(work: Work, display: Display, publisher: Publisher, console: Console) -> None:
-    """Wait for the trials that other processes and hosts still run, and run again those of the ones that die."""
-    assert work.total is not None
-    while (view := work.ledger.view()).in_state(TrialState.RUNNING):
-        elsewhere = len(view.in_state(TrialState.RUNNING))
-        with console.status(f"Waiting for {elsewhere} trial{'s' if elsewhere > 1 else ''} that others run …"):
-            time.sleep(_LOOK_SECONDS)
-        if work.ledger.stop_sign is not None:
-            work.ledger.stop_sign.check(now=True)
-        work.ledger.recover()
-        done = len(work.ledger.view().counted())
-        if done < work.total:
-            run_work(replace(work, done=done, anchors=None), display, publisher, console)

@@ -152,9 +152,11 @@ class _Training:
             if not self._training():
                 break
             with held():
-                self._step(batch, on_step)
+                steps = self._step(batch)
                 self._batches += 1
                 self._between = True
+                for position, progress in steps:  # here: whoever is told may interrupt, and finds the step done
+                    on_step(position, progress)
                 if self._keeper is not None and self._keeper.due():
                     self._keep()
         ended = self._training()
@@ -182,8 +184,9 @@ class _Training:
         if standings:
             self._keeper.keep(standings)
 
-    def _step(self, batch: Batch, on_step: Callable[[int, Progress], None]) -> None:
-        """One step of every member still in training."""
+    def _step(self, batch: Batch) -> list[tuple[int, Progress]]:
+        """One step of every member still in training; where each that goes on stands now, by position."""
+        steps: list[tuple[int, Progress]] = []
         waiting = members = self._training()
         together, failure = self._together, None
         parts = self._parts
@@ -214,12 +217,14 @@ class _Training:
             waiting = waiting[len(part) :]
             for member, loss in zip(part, losses, strict=True):
                 member.result.together = max(member.result.together, len(part))
-                self._record(member, batch, loss, seconds, on_step)
+                if (progress := self._record(member, batch, loss, seconds)) is not None:
+                    steps.append((member.position, progress))
         if failure is not None and self._training() == members:
             _log.warning("these models cannot share a pass, and each goes alone: %s", failure)
             self._together = 1
             for member in members:
                 member.result.together = 1
+        return steps
 
     def _update(self, members: Sequence[Member], batch: Batch) -> list[float]:
         """One update of each; their losses. Until all passes are over nothing is changed but gradients."""
@@ -244,27 +249,20 @@ class _Training:
         values: list[float] = torch.stack(losses).sum(dim=0).tolist()
         return values
 
-    def _record(
-        self,
-        member: Member,
-        batch: Batch,
-        loss: float,
-        seconds: float,
-        on_step: Callable[[int, Progress], None],
-    ) -> None:
+    def _record(self, member: Member, batch: Batch, loss: float, seconds: float) -> Progress | None:
         result = member.result
         if result.error is not None:
-            return
+            return None
         step = len(result.losses) + 1
         result.seconds += seconds
         try:
             check_finite_loss(loss, step)
         except Exception as error:
             result.error = error
-            return
+            return None
         member.epoch_total += loss * len(batch.rows)
         result.losses.append((step, loss))
-        on_step(member.position, Progress(self._epoch + 1, member.spec.epochs, step, member.steps, loss))
+        return Progress(self._epoch + 1, member.spec.epochs, step, member.steps, loss)
 
 
 def _shares(problem: Problem, targets: Sequence[Tensor], specs: Sequence[LossSpec]) -> Sequence[Tensor | None]:

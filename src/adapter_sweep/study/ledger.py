@@ -31,6 +31,7 @@ from adapter_sweep.study.samplers import make_sampler, suggest
 from adapter_sweep.study.slots import Hold
 from adapter_sweep.study.stopping import StopSign, ask_to_stop
 from adapter_sweep.study.storage import (
+    GRACE,
     HEARTBEAT_SECONDS,
     ledger_errors,
     locks_folder,
@@ -148,13 +149,19 @@ class Ledger:
 
     @classmethod
     def read(cls, name: str, *, url: str, results_dir: Path) -> "Ledger":
-        """Open a study that exists; makes no file.
+        """Open a study that exists; makes no file. Heartbeats and retries are those that it was begun with.
 
         Raises:
             UserInputError: there is none of that name; lists those that exist.
             AdapterSweepError: the database cannot be used.
         """
-        return cls(existing_study(name, url, results_dir), url, results_dir)
+        study = existing_study(name, url, results_dir)
+        rows = Rows(study)
+        with ledger_errors(f"study {name!r} cannot be read"):
+            known: Mapping[str, Any] = (rows.fact("config") or {}).get("study", {})
+        seconds, retries = known.get("heartbeat_seconds", HEARTBEAT_SECONDS), known.get("max_retries", MAX_RETRIES)
+        rows.database.heartbeat_interval, rows.database.grace_period = seconds, GRACE * seconds
+        return cls(study, url, results_dir, max_retries=retries, heartbeat_seconds=seconds)
 
     @classmethod
     def read_all(cls, *, url: str, results_dir: Path) -> list["Ledger"]:

@@ -121,7 +121,7 @@ class _Running:
 
     trial: optuna.Trial
     folder: Path
-    before: Sequence[Path]  # the folders of those it is a retry of, the newest first
+    before: Sequence[Path] = ()  # the folders of those it is a retry of, the newest first; found when it begins
     ended: bool = False
     told: bool = False
     marking: threading.Lock = field(default_factory=threading.Lock)  # as interrupted: taken once
@@ -154,10 +154,7 @@ class _Loop:
                         break
                     trial, slot = asked
                     slots.callback(slot.close)
-                    own, *before = map(
-                        self._ledger.trial_folder, (trial.number, *self._ledger.predecessors(trial.number))
-                    )
-                    running.append(_Running(trial, own, before))
+                    running.append(_Running(trial, self._ledger.trial_folder(trial.number)))
                     if size > 1 and self._ledger.goes_alone(trial):
                         break
                 self._train_all(running, self._begin)
@@ -165,7 +162,8 @@ class _Loop:
                 # Each is tried again elsewhere, alone: it may have been the cause.
                 for run in running:
                     if not run.ended:
-                        self._ledger.lose(run.trial, f"its process could train no more: {error}")
+                        if self._ledger.lose(run.trial, f"its process could train no more: {error}").counts:
+                            discard((run.folder, *run.before))
                         self._pass_on(run)
                 raise
             except (KeyboardInterrupt, DiskError) as interrupt:
@@ -188,6 +186,7 @@ class _Loop:
 
     def _begin(self, run: _Running) -> Ready | None:
         """Note what a trial is and find its cost; None where it is over the budget."""
+        run.before = [self._ledger.trial_folder(number) for number in self._ledger.predecessors(run.trial.number)]
         self._note(run)
         return self._prepare(run)
 
@@ -286,7 +285,7 @@ class _Loop:
             self._tell(run, TrialState.FAILED, reason=mask_credentials(f"{type(error).__name__}: {error}"))
 
     def _tell(self, run: _Running, state: TrialState, **outcome: Any) -> None:
-        if self._ledger.tell(run.trial, state, **outcome) is state:  # else it is another process's by now
+        if self._ledger.tell(run.trial, state, **outcome).counts:  # else another process goes on from there
             discard((run.folder, *run.before))
         self._pass_on(run)
 

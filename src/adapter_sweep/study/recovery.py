@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -90,6 +91,7 @@ class Recovery:
             self._rows.study.tell(handle, state=OptunaState.FAIL, skip_if_finished=True)
         except UpdateFinishedTrialError:
             pass
-        self._slot(trial.number).unlink(missing_ok=True)
+        with suppress(OSError):  # as `Slot.close`
+            self._slot(trial.number).unlink(missing_ok=True)
         ended = self._rows.trials()[trial.number]
         return ended.state == OptunaState.FAIL and (death_of(ended) is not None or told_of(ended) == "interrupted")

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from adapter_sweep.study.heart import Heart
@@ -32,8 +33,11 @@ class Slot:
 
     def close(self) -> None:
         """Nobody works on the trial any more, and how it ended is in the ledger."""
-        self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        try:
+            with suppress(OSError):  # a folder that cannot be written any more; the file says nothing without its lock
+                self._path.unlink(missing_ok=True)
+        finally:
+            os.close(self._descriptor)
 
 
 class Hold:
