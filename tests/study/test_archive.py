@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from ledgers import finish, start
 
@@ -158,6 +159,66 @@ def test_a_restore_that_is_cut_short_leaves_no_study(
     restore_study(packed, **place(tmp_path / "two"))
     assert raw(read(tmp_path / "two")) == raw(read(tmp_path / "one"))
     assert not list((tmp_path / "two").glob(".toy*restoring"))
+
+
+def with_finalists(results: Path, archive: Path) -> Path:
+    finish(start(results), 2)
+    own = {"definition": {"confirms": "toy"}, "objectives": {"test_accuracy": "maximize"}}
+    start(results, name="toy.confirmed", **own)
+    archive_study("toy", archive, **place(results))
+    return archive
+
+
+def test_a_study_that_another_begins_meanwhile_is_not_replaced(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imports = management.import_study
+
+    def begun_elsewhere(storage: optuna.storages.RDBStorage, name: str, told: Any) -> None:
+        other = optuna.create_study(study_name=name, storage=storage)
+        other.add_trial(optuna.create_trial(value=1.0))
+        imports(storage, name, told)
+
+    monkeypatch.setattr(management, "import_study", begun_elsewhere)
+    with pytest.raises(UserInputError, match="there is a study 'toy' already"):
+        restore_study(packed, **place(tmp_path / "two"))
+    kept = optuna.load_study(study_name="toy", storage=storage_url(None, tmp_path / "two"))
+    assert [trial.value for trial in kept.trials] == [1.0]
+    assert not (tmp_path / "two" / "toy").exists()
+
+
+def test_a_restore_killed_between_a_study_and_its_finalists_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, two = with_finalists(tmp_path / "one", tmp_path / "toy.zip"), place(tmp_path / "two")
+    completes, done = management.complete_import, list[str]()
+
+    def killed(storage: optuna.storages.RDBStorage, name: str, told: Any) -> None:
+        if done:
+            raise KeyboardInterrupt
+        completes(storage, name, told)
+        done.append(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(management, "complete_import", killed)
+        patch.setattr(management, "_remove", lambda _: None)
+        patch.setattr(management, "_forget", lambda *_: None)
+        with pytest.raises(KeyboardInterrupt):
+            restore_study(archive, **two)
+    assert done == ["toy"]
+    management.delete_study("toy", **two, before=lambda _: None)
+    assert optuna.get_all_study_names(storage_url(None, tmp_path / "two")) == []
+    restore_study(archive, **two)
+    assert read(tmp_path / "two", "toy.confirmed").fact("definition") == {"confirms": "toy"}
+
+
+def test_finalists_whose_study_is_gone_make_room(tmp_path: Path) -> None:
+    archive = with_finalists(tmp_path / "one", tmp_path / "toy.zip")
+    restore_study(archive, **place(tmp_path / "two"))
+    optuna.delete_study(study_name="toy", storage=storage_url(None, tmp_path / "two"))
+    shutil.rmtree(tmp_path / "two" / "toy", ignore_errors=True)
+    restore_study(archive, **place(tmp_path / "two"))
+    assert len(read(tmp_path / "two").view().trials) == 2
 
 
 def test_links_are_left_out_and_told(tmp_path: Path) -> None:

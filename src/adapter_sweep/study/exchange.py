@@ -41,19 +41,28 @@ def exported(study: optuna.Study) -> dict[str, Any]:
 def import_study(storage: optuna.storages.RDBStorage, name: str, told: Mapping[str, Any]) -> None:
     """Make a study of what `exported` told; until `complete_import` it is nobody's, and may be removed again.
 
+    Where this fails, the study that it made is gone, and one that was there before is left as it is.
+
     Raises:
-        UserInputError: the values are no study's.
+        UserInputError: the values are no study's, or there is a study of that name.
     """
     directions, trials, user_attrs, system_attrs = _read(told)
-    study = optuna.create_study(study_name=name, storage=storage, directions=directions)
-    study.set_user_attr(_RESTORING, True)
-    for trial in trials:
-        study.add_trial(trial)
-    for key, value in user_attrs.items():
-        if key != _DEFINITION:
-            study.set_user_attr(key, value)
-    for key, value in system_attrs.items():
-        study._storage.set_study_system_attr(study._study_id, key, value)
+    try:
+        study = optuna.create_study(study_name=name, storage=storage, directions=directions)
+    except optuna.exceptions.DuplicatedStudyError:  # another host has begun one since the name was looked up
+        raise UserInputError(f"there is a study {name!r} already; restore into another results_dir") from None
+    try:
+        study.set_user_attr(_RESTORING, True)
+        for trial in trials:
+            study.add_trial(trial)
+        for key, value in user_attrs.items():
+            if key != _DEFINITION:
+                study.set_user_attr(key, value)
+        for key, value in system_attrs.items():
+            study._storage.set_study_system_attr(study._study_id, key, value)
+    except BaseException:
+        storage.delete_study(study._study_id)
+        raise
 
 
 def complete_import(storage: optuna.storages.RDBStorage, name: str, told: Mapping[str, Any]) -> None:
