@@ -149,6 +149,14 @@ def runs(client: MlflowClient, name: str) -> list[object]:
     return list(client.search_runs([experiment.experiment_id], "", ViewType.ALL))
 
 
+def test_archive_tells_what_it_leaves_out(cli: Cli, tmp_path: Path) -> None:
+    folder = fill(tmp_path / "results", "movies").folder
+    (folder / os.fsdecode(b"caf\xe9")).write_text("odd")
+    done = cli("archive", "movies")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "caf\\udce9' was left out: " in done.stdout.replace("\n", "")
+
+
 def test_a_delete_that_was_cut_short_is_finished_by_another(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import stat
 import zipfile
@@ -231,6 +232,21 @@ def test_links_are_left_out_and_told(tmp_path: Path) -> None:
         assert not [name for name in archive.namelist() if name.endswith("link")]
 
 
+def test_what_is_archived_can_be_restored(tmp_path: Path) -> None:
+    folder = every_state(tmp_path / "one").folder
+    odd = [folder / name for name in ("a:b", "a\\b", "a\nb", os.fsdecode(b"caf\xe9"))]
+    for file in odd:
+        file.write_text("odd")
+    (folder / "old.txt").write_text("old")
+    os.utime(folder / "old.txt", (0, 0))
+    left_out = archive_study("toy", tmp_path / "toy.zip", **place(tmp_path / "one"))
+    assert set(left_out) == set(odd)
+    restore_study(tmp_path / "toy.zip", **place(tmp_path / "two"))
+    kept = {name: content for name, content in files(folder).items() if folder / name not in odd}
+    assert files(tmp_path / "two" / "toy") == kept
+    assert kept["old.txt"] == b"old"
+
+
 # -- what nobody of ours has written
 
 
@@ -383,6 +399,15 @@ def test_a_bomb_is_refused_before_it_is_unpacked(packed: Path, tmp_path: Path, m
     assert not (tmp_path / "two" / "toy").exists()
     monkeypatch.setitem(archives._MOST_BYTES, "ledger.json", 100)
     assert "ledger.json is larger than any study's" in refused(packed, tmp_path)
+
+
+def test_other_ways_to_pack_are_refused(packed: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(packed) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "hostile.zip", "w", zipfile.ZIP_LZMA) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content, zipfile.ZIP_DEFLATED if name == "manifest.json" else None)
+    assert "ledger.json is packed in a way" in refused(tmp_path / "hostile.zip", tmp_path)
 
 
 def test_a_link_in_an_archive_is_a_file(packed: Path, tmp_path: Path) -> None:

@@ -109,7 +109,8 @@ def archive(study: str, path: Path, config: SweepConfig) -> None:
     with console.status(f"Packing {study} …"):
         left_out = archive_study(study, path, **where_is(config))
     for file in left_out:
-        console.print(f"warning: {file} was left out: a link, or no plain file")
+        shown = str(file) if str(file).isprintable() else ascii(str(file))
+        console.print(f"warning: {shown} was left out: a link, no plain file, or a name that not every system takes")
     console.print(f"Archived    {path}, {path.stat().st_size / 1e6:.1f} MB")
     console.print(f"Open it     adapter-sweep restore {path} results_dir=…")
 
