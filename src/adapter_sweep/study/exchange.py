@@ -105,7 +105,13 @@ def _read(
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserInputError(f"its ledger is damaged: {type(error).__name__}: {error}") from None
-    return directions, trials, user_attrs, system_attrs
+    return directions, trials, _without_store(user_attrs), system_attrs
+
+
+def _without_store(user_attrs: dict[str, Any]) -> dict[str, Any]:
+    """No store shows the study yet; and a file does not say which server `delete` goes to, with the user's password."""
+    config = user_attrs.get(PREFIX + "config", {})
+    return user_attrs | ({PREFIX + "config": {**config, "tracking": {}}} if "tracking" in config else {})
 
 
 def _trial(number: int, told: Mapping[str, Any]) -> FrozenTrial:

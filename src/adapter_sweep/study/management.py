@@ -101,13 +101,14 @@ def delete_study(name: str, *, url: str, results_dir: Path, before: Callable[[St
 
     Raises:
         UserInputError: there is no such study, or somebody works on it.
-        AdapterSweepError: something cannot be removed; what was is, and the study is marked as half deleted.
+        AdapterSweepError: something cannot be removed. Where that is what `before` removes, the study is as it was;
+            else it is marked as half deleted.
     """
     ledgers = [ledger for ledger in _ledgers(name, url, results_dir) if ledger is not None]
     with _nobody_works(name, ledgers, url, results_dir, "delete"), ledger_errors(f"study {name!r} cannot be deleted"):
+        before(ledgers[0].view())  # a server that is down leaves the study as it was, and of use
         for ledger in ledgers:
             ledger.set_facts(**{DELETING: True})
-        before(ledgers[0].view())
         for ledger in reversed(ledgers):  # the study last: where it is, there is something to delete
             _remove(ledger.folder)
             _forget(ledger.optuna_study._storage, ledger.name)
