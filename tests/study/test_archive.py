@@ -95,6 +95,8 @@ def test_a_study_opened_elsewhere_is_the_same(packed: Path, tmp_path: Path) -> N
 
     assert told(two.view()) == told(one.view())
     assert front(two.view())
+    assert one.view().identity is not None
+    assert two.view().identity not in (None, one.view().identity)
     # The runs of a store that stays behind are not its own.
     assert two.view().mlflow_run_id is None
     assert two.view().trials[0].mlflow_run_id is None

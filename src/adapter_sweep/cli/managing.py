@@ -143,8 +143,9 @@ def restore(file: Path, config: SweepConfig) -> None:
 
 def _store_of(view: StudyView, config: SweepConfig) -> str | None:
     """The store that shows a study: the one that was named now, else its own; None for that of the results folder."""
-    own: str | None = (view.config.get("tracking") or {}).get("uri")
-    if not config.tracking.enabled or config.tracking.uri is not None or own is None:
+    tracking = view.config.get("tracking")
+    own = tracking.get("uri") if isinstance(tracking, dict) else None
+    if not config.tracking.enabled or config.tracking.uri is not None or not isinstance(own, str):
         return config.tracking.uri
     if "***" in own:
         raise UserInputError(

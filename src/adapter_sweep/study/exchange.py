@@ -6,6 +6,7 @@ Nothing is pickled: what is read comes from a file that anybody may have written
 import json
 import math
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -18,7 +19,7 @@ from optuna.trial import TrialState as OptunaState
 
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import TrialState
-from adapter_sweep.study.facts import PREFIX
+from adapter_sweep.study.facts import IDENTITY, PREFIX
 
 __all__ = ["complete_import", "exported", "import_study", "is_half_imported"]
 
@@ -56,8 +57,9 @@ def import_study(storage: optuna.storages.RDBStorage, name: str, told: Mapping[s
         for trial in trials:
             study.add_trial(trial)
         for key, value in user_attrs.items():
-            if key != _DEFINITION:
+            if key not in (_DEFINITION, PREFIX + IDENTITY):
                 study.set_user_attr(key, value)
+        study.set_user_attr(PREFIX + IDENTITY, secrets.token_hex(16))  # a copy's runs and files are its own
         for key, value in system_attrs.items():
             study._storage.set_study_system_attr(study._study_id, key, value)
     except BaseException:
