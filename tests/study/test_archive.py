@@ -306,6 +306,14 @@ def outside_weights(told: dict[str, Any]) -> None:
     told["trials"][0]["user_attrs"]["adapter_sweep:weights_path"] = "../../secret"
 
 
+def fact_of_the_study(name: str, value: object) -> Callable[[dict[str, Any]], Any]:
+    return lambda told: told["user_attrs"].update({f"adapter_sweep:{name}": value})
+
+
+def fact_of_a_trial(number: int, name: str, value: object) -> Callable[[dict[str, Any]], Any]:
+    return lambda told: told["trials"][number]["user_attrs"].update({f"adapter_sweep:{name}": value})
+
+
 LEDGERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "weights": outside_weights,
     "order": lambda told: told["trials"].reverse(),
@@ -317,6 +325,14 @@ LEDGERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "no definition": lambda told: told["user_attrs"].pop("adapter_sweep:definition"),
     "objectives": lambda told: told["user_attrs"].update({"adapter_sweep:objectives": {"accuracy": "maximize"}}),
     "trials": lambda told: told.update(trials="many"),
+    "number of trials": fact_of_the_study("n_trials", "x"),
+    "stop": fact_of_the_study("stop", "x"),
+    "stop's time": fact_of_the_study("stop", {"asked": "x", "count": 1}),
+    "section": fact_of_the_study("config", {"task": "x"}),
+    "death": fact_of_a_trial(2, "death", {"state": "x", "reason": "y"}),
+    "overrides": fact_of_a_trial(0, "overrides", 5),
+    "retry of itself": fact_of_a_trial(0, "retry_of", 0),
+    "retry of a later one": fact_of_a_trial(1, "retry_of", 2),
     "metrics": lambda told: told["trials"][0]["user_attrs"].update({"adapter_sweep:metrics": {"accuracy": "0.9"}}),
 }
 
@@ -324,6 +340,18 @@ LEDGERS: dict[str, Callable[[dict[str, Any]], Any]] = {
 @pytest.mark.parametrize("what", LEDGERS)
 def test_a_ledger_that_is_none_is_refused(packed: Path, tmp_path: Path, what: str) -> None:
     assert "its ledger is damaged" in refused(repacked(packed, change_ledger(LEDGERS[what])), tmp_path)
+
+
+def test_what_stays_behind_is_not_taken_from_an_archive(packed: Path, tmp_path: Path) -> None:
+    def change(told: dict[str, Any]) -> None:
+        for name, value in (("mlflow_run_id", "r"), ("mlflow_runs:0", 1), ("mlflow_runs:x", {}), ("deleting", True)):
+            fact_of_the_study(name, value)(told)
+
+    restore_study(repacked(packed, change_ledger(change)), **place(tmp_path / "two"))
+    ledger = read(tmp_path / "two")
+    assert ledger.view().mlflow_run_id is None
+    assert ledger.view().trials[0].mlflow_run_id is None
+    assert not ledger.fact("deleting")
 
 
 def set_version(_: Members, about: dict[str, Any]) -> None:
