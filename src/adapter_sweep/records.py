@@ -197,6 +197,9 @@ class StudyView:
         search_space: Hydra key -> the range as the user wrote it, e.g. `tag(log, int(interval(4, 256)))`. Where methods
             are chosen between, the key of a range that one of them alone has goes by its name: `lora.method.rank`.
         n_trials: how many trials the study is to have in all.
+        created: when its first trial began; None before that.
+        identity: what no other study has, whatever its name, not even a restored copy; None of one that an earlier
+            version made.
         config: the resolved configuration the study was started with.
         provenance: code version, package versions, fingerprints, device, threads of the newest `run`.
         anchors: reference points beside the trials, label -> recorded numbers (e.g. the majority class).
@@ -221,6 +224,7 @@ class StudyView:
     confirmation: Confirmation | None = None
     importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     importance_within: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    identity: str | None = None
 
     def counted(self) -> list[TrialView]:
         """The trials that use up one of `n_trials`, by number."""

@@ -143,10 +143,52 @@ def test_delete_takes_the_runs_and_artifacts_of_that_study_alone(cli: Cli, tmp_p
     assert {path.name for path in (results / "mlartifacts").iterdir()} == kept
 
 
+def tracked(results: Path, name: str, uri: str) -> Ledger:
+    ledger = fill(results, name)
+    config = {"task": {"name": "movies"}, "method": {}, "train": {}}
+    ledger.set_facts(config={**config, "tracking": {"enabled": True, "uri": uri}})
+    return ledger
+
+
+def test_delete_finds_the_runs_where_the_study_has_them(cli: Cli, tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mine.db'}"
+    tracked(tmp_path / "results", "movies", uri)
+    assert cli("reconcile", "movies", f"tracking.uri={uri}").returncode == 0
+    done = cli("delete", "movies", "--yes")
+    assert done.stdout.endswith("Deleted movies: 4 trials, 5 runs in MLflow, its files\n"), done.stderr
+    assert MlflowClient(uri).get_experiment_by_name("movies") is None
+
+
+def test_a_study_whose_runs_cannot_be_deleted_is_left_as_it_was(cli: Cli, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    ledger = tracked(results, "movies", "http://***@127.0.0.1:9")
+    refused = cli("delete", "movies", "--yes")
+    assert refused.returncode == 2
+    assert "has its runs at http://***@127.0.0.1:9, and the password is not kept; name that store" in refused.stderr
+    down = cli("delete", "movies", "--yes", "tracking.uri=http://ann:s3cret@127.0.0.1:9")
+    assert down.returncode == 1
+    assert "Nothing else was deleted" in down.stderr
+    assert "half deleted" not in cli("list").stdout
+    archived = cli("archive", "movies")
+    assert archived.returncode == 0, archived.stderr
+    assert ledger.folder.exists()
+    assert cli("delete", "movies", "--yes", "tracking=none").returncode == 0
+    assert cli("restore", "movies.zip").returncode == 0  # which shows it in the results folder's store
+    assert "5 runs in MLflow" in cli("delete", "movies", "--yes").stdout
+
+
 def runs(client: MlflowClient, name: str) -> list[object]:
     experiment = client.get_experiment_by_name(name)
     assert experiment is not None
     return list(client.search_runs([experiment.experiment_id], "", ViewType.ALL))
+
+
+def test_archive_tells_what_it_leaves_out(cli: Cli, tmp_path: Path) -> None:
+    folder = fill(tmp_path / "results", "movies").folder
+    (folder / os.fsdecode(b"caf\xe9")).write_text("odd")
+    done = cli("archive", "movies")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "caf\\udce9' was left out: " in done.stdout.replace("\n", "")
 
 
 def test_a_delete_that_was_cut_short_is_finished_by_another(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import stat
 import zipfile
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from ledgers import finish, start
 
@@ -93,6 +95,8 @@ def test_a_study_opened_elsewhere_is_the_same(packed: Path, tmp_path: Path) -> N
 
     assert told(two.view()) == told(one.view())
     assert front(two.view())
+    assert one.view().identity is not None
+    assert two.view().identity not in (None, one.view().identity)
     # The runs of a store that stays behind are not its own.
     assert two.view().mlflow_run_id is None
     assert two.view().trials[0].mlflow_run_id is None
@@ -160,6 +164,66 @@ def test_a_restore_that_is_cut_short_leaves_no_study(
     assert not list((tmp_path / "two").glob(".toy*restoring"))
 
 
+def with_finalists(results: Path, archive: Path) -> Path:
+    finish(start(results), 2)
+    own = {"definition": {"confirms": "toy"}, "objectives": {"test_accuracy": "maximize"}}
+    start(results, name="toy.confirmed", **own)
+    archive_study("toy", archive, **place(results))
+    return archive
+
+
+def test_a_study_that_another_begins_meanwhile_is_not_replaced(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imports = management.import_study
+
+    def begun_elsewhere(storage: optuna.storages.RDBStorage, name: str, told: Any) -> None:
+        other = optuna.create_study(study_name=name, storage=storage)
+        other.add_trial(optuna.create_trial(value=1.0))
+        imports(storage, name, told)
+
+    monkeypatch.setattr(management, "import_study", begun_elsewhere)
+    with pytest.raises(UserInputError, match="there is a study 'toy' already"):
+        restore_study(packed, **place(tmp_path / "two"))
+    kept = optuna.load_study(study_name="toy", storage=storage_url(None, tmp_path / "two"))
+    assert [trial.value for trial in kept.trials] == [1.0]
+    assert not (tmp_path / "two" / "toy").exists()
+
+
+def test_a_restore_killed_between_a_study_and_its_finalists_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, two = with_finalists(tmp_path / "one", tmp_path / "toy.zip"), place(tmp_path / "two")
+    completes, done = management.complete_import, list[str]()
+
+    def killed(storage: optuna.storages.RDBStorage, name: str, told: Any) -> None:
+        if done:
+            raise KeyboardInterrupt
+        completes(storage, name, told)
+        done.append(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(management, "complete_import", killed)
+        patch.setattr(management, "_remove", lambda _: None)
+        patch.setattr(management, "_forget", lambda *_: None)
+        with pytest.raises(KeyboardInterrupt):
+            restore_study(archive, **two)
+    assert done == ["toy"]
+    management.delete_study("toy", **two, before=lambda _: None)
+    assert optuna.get_all_study_names(storage_url(None, tmp_path / "two")) == []
+    restore_study(archive, **two)
+    assert read(tmp_path / "two", "toy.confirmed").fact("definition") == {"confirms": "toy"}
+
+
+def test_finalists_whose_study_is_gone_make_room(tmp_path: Path) -> None:
+    archive = with_finalists(tmp_path / "one", tmp_path / "toy.zip")
+    restore_study(archive, **place(tmp_path / "two"))
+    optuna.delete_study(study_name="toy", storage=storage_url(None, tmp_path / "two"))
+    shutil.rmtree(tmp_path / "two" / "toy", ignore_errors=True)
+    restore_study(archive, **place(tmp_path / "two"))
+    assert len(read(tmp_path / "two").view().trials) == 2
+
+
 def test_links_are_left_out_and_told(tmp_path: Path) -> None:
     ledger = every_state(tmp_path / "one")
     (tmp_path / "secret").write_text("secret")
@@ -168,6 +232,21 @@ def test_links_are_left_out_and_told(tmp_path: Path) -> None:
     assert left_out == [ledger.folder / "link"]
     with zipfile.ZipFile(tmp_path / "toy.zip") as archive:
         assert not [name for name in archive.namelist() if name.endswith("link")]
+
+
+def test_what_is_archived_can_be_restored(tmp_path: Path) -> None:
+    folder = every_state(tmp_path / "one").folder
+    odd = [folder / name for name in ("a:b", "a\\b", "a\nb", os.fsdecode(b"caf\xe9"))]
+    for file in odd:
+        file.write_text("odd")
+    (folder / "old.txt").write_text("old")
+    os.utime(folder / "old.txt", (0, 0))
+    left_out = archive_study("toy", tmp_path / "toy.zip", **place(tmp_path / "one"))
+    assert set(left_out) == set(odd)
+    restore_study(tmp_path / "toy.zip", **place(tmp_path / "two"))
+    kept = {name: content for name, content in files(folder).items() if folder / name not in odd}
+    assert files(tmp_path / "two" / "toy") == kept
+    assert kept["old.txt"] == b"old"
 
 
 # -- what nobody of ours has written
@@ -227,6 +306,14 @@ def outside_weights(told: dict[str, Any]) -> None:
     told["trials"][0]["user_attrs"]["adapter_sweep:weights_path"] = "../../secret"
 
 
+def fact_of_the_study(name: str, value: object) -> Callable[[dict[str, Any]], Any]:
+    return lambda told: told["user_attrs"].update({f"adapter_sweep:{name}": value})
+
+
+def fact_of_a_trial(number: int, name: str, value: object) -> Callable[[dict[str, Any]], Any]:
+    return lambda told: told["trials"][number]["user_attrs"].update({f"adapter_sweep:{name}": value})
+
+
 LEDGERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "weights": outside_weights,
     "order": lambda told: told["trials"].reverse(),
@@ -238,6 +325,14 @@ LEDGERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "no definition": lambda told: told["user_attrs"].pop("adapter_sweep:definition"),
     "objectives": lambda told: told["user_attrs"].update({"adapter_sweep:objectives": {"accuracy": "maximize"}}),
     "trials": lambda told: told.update(trials="many"),
+    "number of trials": fact_of_the_study("n_trials", "x"),
+    "stop": fact_of_the_study("stop", "x"),
+    "stop's time": fact_of_the_study("stop", {"asked": "x", "count": 1}),
+    "section": fact_of_the_study("config", {"task": "x"}),
+    "death": fact_of_a_trial(2, "death", {"state": "x", "reason": "y"}),
+    "overrides": fact_of_a_trial(0, "overrides", 5),
+    "retry of itself": fact_of_a_trial(0, "retry_of", 0),
+    "retry of a later one": fact_of_a_trial(1, "retry_of", 2),
     "metrics": lambda told: told["trials"][0]["user_attrs"].update({"adapter_sweep:metrics": {"accuracy": "0.9"}}),
 }
 
@@ -245,6 +340,18 @@ LEDGERS: dict[str, Callable[[dict[str, Any]], Any]] = {
 @pytest.mark.parametrize("what", LEDGERS)
 def test_a_ledger_that_is_none_is_refused(packed: Path, tmp_path: Path, what: str) -> None:
     assert "its ledger is damaged" in refused(repacked(packed, change_ledger(LEDGERS[what])), tmp_path)
+
+
+def test_what_stays_behind_is_not_taken_from_an_archive(packed: Path, tmp_path: Path) -> None:
+    def change(told: dict[str, Any]) -> None:
+        for name, value in (("mlflow_run_id", "r"), ("mlflow_runs:0", 1), ("mlflow_runs:x", {}), ("deleting", True)):
+            fact_of_the_study(name, value)(told)
+
+    restore_study(repacked(packed, change_ledger(change)), **place(tmp_path / "two"))
+    ledger = read(tmp_path / "two")
+    assert ledger.view().mlflow_run_id is None
+    assert ledger.view().trials[0].mlflow_run_id is None
+    assert not ledger.fact("deleting")
 
 
 def set_version(_: Members, about: dict[str, Any]) -> None:
@@ -322,6 +429,15 @@ def test_a_bomb_is_refused_before_it_is_unpacked(packed: Path, tmp_path: Path, m
     assert not (tmp_path / "two" / "toy").exists()
     monkeypatch.setitem(archives._MOST_BYTES, "ledger.json", 100)
     assert "ledger.json is larger than any study's" in refused(packed, tmp_path)
+
+
+def test_other_ways_to_pack_are_refused(packed: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(packed) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "hostile.zip", "w", zipfile.ZIP_LZMA) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content, zipfile.ZIP_DEFLATED if name == "manifest.json" else None)
+    assert "ledger.json is packed in a way" in refused(tmp_path / "hostile.zip", tmp_path)
 
 
 def test_a_link_in_an_archive_is_a_file(packed: Path, tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ from ledgers import finish, finish_elsewhere, start
 
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.records import TrialState
+from adapter_sweep.study import locking
+from adapter_sweep.study.locking import one_using
+from adapter_sweep.study.presence import exclusively
 from adapter_sweep.study.storage import open_storage
 from postgres import PASSWORD, Server
 
@@ -50,6 +53,26 @@ def test_whoever_asks_waits_for_whoever_asks_on_another_host(postgres: Server, t
     order.append("there")
     holder.join()
     assert order == ["here", "there"]
+
+
+def test_a_study_that_is_archived_is_kept_for_as_long_as_that_takes(
+    postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locking, "_IDLE_SECONDS", 1)
+    url = postgres.database("archived")
+    storage = open_storage(url, tmp_path)
+    begins = threading.Event()
+
+    def begin_elsewhere() -> None:
+        with one_using(open_storage(url, tmp_path / "there"), tmp_path / "there", "toy"):
+            begins.set()
+
+    with exclusively(storage, tmp_path / "here", "toy"):
+        other = threading.Thread(target=begin_elsewhere)
+        other.start()
+        assert not begins.wait(3)
+    assert begins.wait(10)
+    other.join()
 
 
 def test_two_studies_do_not_wait_for_each_other(postgres: Server, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
 from adapter_sweep.records import StudyView, TrialState, TrialView
-from adapter_sweep.tracking import Tracker
+from adapter_sweep.tracking import Tracker, remove_runs
 
 MakeTrial = Callable[..., TrialView]
 MakeStudy = Callable[..., StudyView]
@@ -263,8 +263,30 @@ def test_a_study_may_learn_when_it_was_made(store_dir: Path, make_trial: MakeTri
     tracker = Tracker(store_dir, "quick study")
     dated = make_study(trial)
     parents = {tracker.publish_study(study) for study in (replace(dated, created=None), dated)}
-    assert {Tracker(store_dir, "quick study").publish_study(replace(dated, created=None))} == parents
     assert len(parents) == 1
+    # What does not know when it was made cannot know that a dated run is its own.
+    assert Tracker(store_dir, "quick study").publish_study(replace(dated, created=None)) not in parents
+
+
+def test_a_study_without_a_trial_takes_and_removes_no_run_of_another(
+    store_dir: Path, make_trial: MakeTrial, make_study: MakeStudy
+) -> None:
+    trial = make_trial(curves={})
+    theirs = make_study(trial, identity="b" * 32)
+    their_runs = {Tracker(store_dir, "quick study").publish_trial(theirs, trial)}
+    their_runs |= {Tracker(store_dir, "quick study").publish_study(theirs)}
+    mine = make_study(created=None, identity="a" * 32)
+    for unseen in (mine, replace(mine, identity=None)):
+        assert remove_runs(unseen, store_dir, None) == 0
+    found = Tracker(store_dir, "quick study").reconcile(Kept(mine), active=True)
+    assert found.parent_run_id not in their_runs
+    assert (found.closed, found.duplicates) == ((), ())
+    # The first trial of a copy began when that of the original did.
+    copy = make_study(trial, identity="a" * 32)
+    assert Tracker(store_dir, "quick study").publish_study(copy) == found.parent_run_id
+    assert remove_runs(copy, store_dir, None) == 1
+    assert remove_runs(replace(copy, identity=None), store_dir, None) == 0
+    assert {run.info.run_id for run in runs_of(client_of(store_dir))} == their_runs
 
 
 def test_the_ledgers_run_id_is_a_hint_and_no_more(

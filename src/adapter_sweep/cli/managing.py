@@ -11,6 +11,7 @@ from adapter_sweep.cli.publishing import Publisher
 from adapter_sweep.cli.reporting import report_study
 from adapter_sweep.cli.standing import best_score, done, metric_name, told, where, where_is
 from adapter_sweep.config import SweepConfig
+from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.records import StudyView, TrialState
 from adapter_sweep.study.confirmation import confirming_study
@@ -72,7 +73,8 @@ def delete(study: str, config: SweepConfig, *, sure: bool) -> None:
     """Delete a study, once the user is sure.
 
     Raises:
-        UserInputError: there is no such study, somebody works on it, or the user is not sure.
+        UserInputError: there is no such study, somebody works on it, the user is not sure, or its runs are in a store
+            whose password is not known.
     """
     console, place = open_console(), where_is(config)
     found = overview(study, **place)
@@ -80,6 +82,7 @@ def delete(study: str, config: SweepConfig, *, sure: bool) -> None:
         raise UserInputError(
             f"delete: study {study!r} is being worked on: {', '.join(found.at_work)}; first: adapter-sweep stop {study}"
         )
+    uri = _store_of(found.view, config)
     if not sure:
         lost = f"{len(found.view.trials)} trials"
         lost += f" and {len(found.confirmed.trials)} of its finalists" if found.confirmed else ""
@@ -91,7 +94,7 @@ def delete(study: str, config: SweepConfig, *, sure: bool) -> None:
     def before(view: StudyView) -> None:
         if config.tracking.enabled:
             try:
-                runs.append(remove_runs(view, place["results_dir"], config.tracking.uri))
+                runs.append(remove_runs(view, place["results_dir"], uri))
             except TrackingError as error:
                 raise AdapterSweepError(
                     f"{error}. Nothing else was deleted; try again, or leave MLflow as it is with tracking=none"
@@ -109,7 +112,8 @@ def archive(study: str, path: Path, config: SweepConfig) -> None:
     with console.status(f"Packing {study} …"):
         left_out = archive_study(study, path, **where_is(config))
     for file in left_out:
-        console.print(f"warning: {file} was left out: a link, or no plain file")
+        shown = str(file) if str(file).isprintable() else ascii(str(file))
+        console.print(f"warning: {shown} was left out: a link, no plain file, or a name that not every system takes")
     console.print(f"Archived    {path}, {path.stat().st_size / 1e6:.1f} MB")
     console.print(f"Open it     adapter-sweep restore {path} results_dir=…")
 
@@ -120,6 +124,9 @@ def restore(file: Path, config: SweepConfig) -> None:
     with console.status(f"Unpacking {file} …"):
         study = restore_study(file, **place)
         ledger = Ledger.read(study, **place)
+        if config.tracking.uri is not None:
+            shown = {"enabled": config.tracking.enabled, "uri": mask_credentials(config.tracking.uri)}
+            ledger.set_facts(config={**ledger.view().config, "tracking": shown})
         report_study(study, **place, folder=ledger.folder)
     console.print(f"Restored    {study}: {len(ledger.view().trials)} trials in {ledger.folder}")
     if config.tracking.enabled:
@@ -132,6 +139,20 @@ def restore(file: Path, config: SweepConfig) -> None:
             else:
                 _show(Publisher(confirming, place["results_dir"], config.tracking.uri, True, console, confirms=ledger))
     console.print(f"Look at it  adapter-sweep show {study}{where(config)}")
+
+
+def _store_of(view: StudyView, config: SweepConfig) -> str | None:
+    """The store that shows a study: the one that was named now, else its own; None for that of the results folder."""
+    tracking = view.config.get("tracking")
+    own = tracking.get("uri") if isinstance(tracking, dict) else None
+    if not config.tracking.enabled or config.tracking.uri is not None or not isinstance(own, str):
+        return config.tracking.uri
+    if "***" in own:
+        raise UserInputError(
+            f"delete: study {view.name!r} has its runs at {own}, and the password is not kept; name that store with "
+            "tracking.uri=URI, or leave MLflow as it is with tracking=none"
+        )
+    return own
 
 
 def _show(publisher: Publisher, report: Path | None = None) -> None:

@@ -86,7 +86,7 @@ def write_archive(path: Path, study: str, ledger: Mapping[str, Any], folders: Ma
         folders: name -> the folder with its files, for each study of `ledger`; one that is missing is empty.
 
     Returns:
-        What was left out: links, and what is no plain file.
+        What was left out: links, what is no plain file, and names that no restore would take.
 
     Raises:
         UserInputError: the file exists.
@@ -94,8 +94,10 @@ def write_archive(path: Path, study: str, ledger: Mapping[str, Any], folders: Ma
     """
     if path.exists():
         raise UserInputError(f"{path} exists; name another file with --to")
-    found = {f"{_FILES}{name}/{part}": file for name, own in folders.items() for part, file in _plain_files(own)}
+    plain = {f"{_FILES}{name}/{part}": file for name, own in folders.items() for part, file in _plain_files(own)}
+    found = {member: file for member, file in plain.items() if _is_inside(member, list(folders))}
     left_out = [file for own in folders.values() for file in _others(own)]
+    left_out += [file for member, file in plain.items() if member not in found]
     told = json.dumps(ledger).encode()
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -183,6 +185,8 @@ def _check_members(archive: zipfile.ZipFile, files: Mapping[str, Any], names: Se
         name = one.filename
         if name not in (_MANIFEST, _LEDGER) and not _is_inside(name, names):
             raise UserInputError(f"it holds a file outside of its study: {name!r}")
+        if one.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others take memory as they like
+            raise UserInputError(f"{name} is packed in a way that no archive of ours is")
         if name != _MANIFEST and one.file_size != files[name]["bytes"]:
             raise UserInputError(f"{name} is not as large as its manifest says")
 
@@ -235,7 +239,7 @@ def _copy(archive: zipfile.ZipFile, member: str, told: Mapping[str, Any], file: 
 
 def _add(archive: zipfile.ZipFile, member: str, file: Path, told: Mapping[str, Any]) -> None:
     digest, size = hashlib.sha256(), 0
-    info = zipfile.ZipInfo.from_file(file, member)
+    info = zipfile.ZipInfo.from_file(file, member, strict_timestamps=False)  # zip knows no time before 1980
     info.compress_type = zipfile.ZIP_DEFLATED
     with file.open("rb") as source, archive.open(info, "w", force_zip64=True) as to:
         while chunk := source.read(_CHUNK):

@@ -6,9 +6,10 @@ Nothing is pickled: what is read comes from a file that anybody may have written
 import json
 import math
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import optuna
@@ -18,14 +19,17 @@ from optuna.trial import TrialState as OptunaState
 
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import TrialState
-from adapter_sweep.study.facts import PREFIX
+from adapter_sweep.study.facts import IDENTITY, PREFIX, facts_of, study_view
+from adapter_sweep.study.opening import DELETING
+from adapter_sweep.study.stopping import STOP
 
 __all__ = ["complete_import", "exported", "import_study", "is_half_imported"]
 
 _RESTORING = PREFIX + "restoring"
 _DEFINITION = PREFIX + "definition"
 # MLflow's runs are those of a store that stays behind; they are made again from the ledger.
-_OF_THE_STORE = re.compile(re.escape(PREFIX) + r"mlflow_run(_id|s:\d+)")
+_OF_THE_STORE = re.compile(re.escape(PREFIX) + r"mlflow_run.*", re.DOTALL)
+_SECTIONS = {"backbone", "task", "method", "train", "latency", "workers", "tracking", "study", "confirm", "budget"}
 
 
 def exported(study: optuna.Study) -> dict[str, Any]:
@@ -41,19 +45,29 @@ def exported(study: optuna.Study) -> dict[str, Any]:
 def import_study(storage: optuna.storages.RDBStorage, name: str, told: Mapping[str, Any]) -> None:
     """Make a study of what `exported` told; until `complete_import` it is nobody's, and may be removed again.
 
+    Where this fails, the study that it made is gone, and one that was there before is left as it is.
+
     Raises:
-        UserInputError: the values are no study's.
+        UserInputError: the values are no study's, or there is a study of that name.
     """
     directions, trials, user_attrs, system_attrs = _read(told)
-    study = optuna.create_study(study_name=name, storage=storage, directions=directions)
-    study.set_user_attr(_RESTORING, True)
-    for trial in trials:
-        study.add_trial(trial)
-    for key, value in user_attrs.items():
-        if key != _DEFINITION:
-            study.set_user_attr(key, value)
-    for key, value in system_attrs.items():
-        study._storage.set_study_system_attr(study._study_id, key, value)
+    try:
+        study = optuna.create_study(study_name=name, storage=storage, directions=directions)
+    except optuna.exceptions.DuplicatedStudyError:  # another host has begun one since the name was looked up
+        raise UserInputError(f"there is a study {name!r} already; restore into another results_dir") from None
+    try:
+        study.set_user_attr(_RESTORING, True)
+        for trial in trials:
+            study.add_trial(trial)
+        for key, value in user_attrs.items():
+            if key not in (_DEFINITION, PREFIX + IDENTITY):
+                study.set_user_attr(key, value)
+        study.set_user_attr(PREFIX + IDENTITY, secrets.token_hex(16))  # a copy's runs and files are its own
+        for key, value in system_attrs.items():
+            study._storage.set_study_system_attr(study._study_id, key, value)
+    except BaseException:
+        storage.delete_study(study._study_id)
+        raise
 
 
 def complete_import(storage: optuna.storages.RDBStorage, name: str, told: Mapping[str, Any]) -> None:
@@ -89,14 +103,26 @@ def _read(
 ) -> tuple[list[optuna.study.StudyDirection], list[FrozenTrial], dict[str, Any], dict[str, Any]]:
     try:
         directions = [optuna.study.StudyDirection[name] for name in told["directions"]]
-        user_attrs, system_attrs = _named(told["user_attrs"]), _named(told["system_attrs"])
+        user_attrs = {key: value for key, value in _named(told["user_attrs"]).items() if not _stays_behind(key)}
+        system_attrs = _named(told["system_attrs"])
         trials = [_trial(number, one) for number, one in enumerate(told["trials"])]
         _check_facts(user_attrs, trials, len(directions))
+        study_view("restored", Path(), facts_of(user_attrs), trials)  # what cannot be shown is refused here
     except UserInputError:
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserInputError(f"its ledger is damaged: {type(error).__name__}: {error}") from None
-    return directions, trials, user_attrs, system_attrs
+    return directions, trials, _without_store(user_attrs), system_attrs
+
+
+def _without_store(user_attrs: dict[str, Any]) -> dict[str, Any]:
+    """No store shows the study yet; and a file does not say which server `delete` goes to, with the user's password."""
+    config = user_attrs.get(PREFIX + "config", {})
+    return user_attrs | ({PREFIX + "config": {**config, "tracking": {}}} if "tracking" in config else {})
+
+
+def _stays_behind(key: str) -> bool:
+    return key == PREFIX + DELETING or _OF_THE_STORE.fullmatch(key) is not None
 
 
 def _trial(number: int, told: Mapping[str, Any]) -> FrozenTrial:
@@ -132,7 +158,17 @@ def _check_facts(user_attrs: Mapping[str, Any], trials: Sequence[FrozenTrial], o
         raise ValueError("a trial has not as many values as there are objectives")
     for key in ("config", "search_space", "provenance", "anchors"):
         _named(user_attrs.get(PREFIX + key, {}))
+    for key in _SECTIONS & user_attrs.get(PREFIX + "config", {}).keys():
+        if (section := user_attrs[PREFIX + "config"][key]) is not None:
+            _named(section)
+    n_trials = user_attrs.get(PREFIX + "n_trials", 0)
+    if type(n_trials) is not int or n_trials < 0:
+        raise ValueError(f"its number of trials is {n_trials!r}")
+    if stop := _named(user_attrs.get(PREFIX + STOP, {})):
+        datetime.fromisoformat(stop["asked"])
+        int(stop.get("count", 0))
     for trial in trials:
+        _check_chain(trial)
         own = {name: trial.user_attrs.get(PREFIX + name) for name in ("state", "params", "metrics", "weights_path")}
         if own["state"] is not None:
             TrialState(own["state"])
@@ -142,6 +178,19 @@ def _check_facts(user_attrs: Mapping[str, Any], trials: Sequence[FrozenTrial], o
         weights = own["weights_path"]
         if weights is not None and (PurePosixPath(weights).is_absolute() or ".." in PurePosixPath(weights).parts):
             raise ValueError(f"trial {trial.number} names weights outside of its study: {weights!r}")
+
+
+def _check_chain(trial: FrozenTrial) -> None:
+    """What a trial is a retry of came before it: no chain of retries ends in itself."""
+    death = trial.user_attrs.get(PREFIX + "death")
+    if death is not None and not (TrialState(_named(death)["state"]) and isinstance(death["reason"], str)):
+        raise ValueError(f"trial {trial.number} died of {death!r}")
+    before = trial.user_attrs.get(PREFIX + "retry_of")
+    if before is not None and (type(before) is not int or not 0 <= before < trial.number):
+        raise ValueError(f"trial {trial.number} is a retry of {before!r}")
+    overrides = trial.user_attrs.get(PREFIX + "overrides", [])
+    if not isinstance(overrides, list) or not all(isinstance(text, str) for text in overrides):
+        raise ValueError(f"trial {trial.number} has overrides that are no list of texts")
 
 
 def _named(value: object) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from adapter_sweep.records import ParamValue, StudyView, TrialState, TrialView
 from adapter_sweep.study.names import inside
 
 __all__ = [
+    "IDENTITY",
     "PREFIX",
     "death_of",
     "deaths",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 PREFIX = "adapter_sweep:"  # of our names among the user attributes
+IDENTITY = "identity"  # the fact that tells a study from all others, of this name too
 _RUNS = "mlflow_runs:"
 _ABSENT = object()  # unlike any value: a key set to null is not an absent one
 
@@ -109,6 +111,7 @@ def study_view(name: str, folder: Path, facts: Mapping[str, Any], trials: Sequen
         provenance=facts.get("provenance", {}),
         anchors=facts.get("anchors", {}),
         mlflow_run_id=facts.get("mlflow_run_id"),
+        identity=facts.get(IDENTITY),
     )
 
 

@@ -101,18 +101,23 @@ def delete_study(name: str, *, url: str, results_dir: Path, before: Callable[[St
 
     Raises:
         UserInputError: there is no such study, or somebody works on it.
-        AdapterSweepError: something cannot be removed; what was is, and the study is marked as half deleted.
+        AdapterSweepError: something cannot be removed. Where that is what `before` removes, the study is as it was;
+            else it is marked as half deleted.
     """
     ledgers = [ledger for ledger in _ledgers(name, url, results_dir) if ledger is not None]
     with _nobody_works(name, ledgers, url, results_dir, "delete"), ledger_errors(f"study {name!r} cannot be deleted"):
+        before(ledgers[0].view())  # a server that is down leaves the study as it was, and of use
         for ledger in ledgers:
             ledger.set_facts(**{DELETING: True})
-        before(ledgers[0].view())
         for ledger in reversed(ledgers):  # the study last: where it is, there is something to delete
             _remove(ledger.folder)
             _forget(ledger.optuna_study._storage, ledger.name)
             for slot in (locks_folder(url, results_dir) / ledger.name).glob("[0-9]*.lock"):
                 slot.unlink(missing_ok=True)
+        database, confirming = Rows(ledgers[0].optuna_study).database, confirming_study(name)
+        if confirming in optuna.get_all_study_names(database) and is_half_imported(database, confirming):
+            _remove(results_dir / confirming)  # of a restore that was cut short, which no command shows
+            _forget(database, confirming)
 
 
 def archive_study(name: str, path: Path, *, url: str, results_dir: Path) -> list[Path]:
@@ -159,13 +164,13 @@ def restore_study(path: Path, *, url: str, results_dir: Path) -> str:
             contents.unpack(name, asides[name])
         with ledger_errors(f"study {contents.study!r} cannot be restored"):
             for name in names:
-                undo.callback(_forget, storage, name)
                 import_study(storage, name, contents.ledger[name])
+                undo.callback(_forget, storage, name)  # now it is ours to remove
             for name in names:
                 asides[name].replace(results_dir / name)
                 undo.callback(_remove, results_dir / name)
                 _let_go(contents.ledger[name], locks_folder(url, results_dir) / name)
-            for name in names:
+            for name in reversed(names):  # the study first: finalists without theirs could not be deleted
                 complete_import(storage, name, contents.ledger[name])
         undo.pop_all()
         return contents.study
@@ -221,8 +226,11 @@ def _nobody_works(name: str, ledgers: list[Ledger], url: str, results_dir: Path,
 def _make_room(storage: optuna.storages.RDBStorage, name: str, folder: Path) -> None:
     """Remove what a restore left that was cut short; refuse where there is anything else of that name."""
     with ledger_errors(f"study {name!r} cannot be restored"):
-        known = name in optuna.get_all_study_names(storage)
-        if known and is_half_imported(storage, name):
+        names = optuna.get_all_study_names(storage)
+        known = name in names
+        # Finalists whose study is gone belong to nobody, and no command could name them.
+        alone = name.endswith(CONFIRMED) and name.removesuffix(CONFIRMED) not in names
+        if known and (alone or is_half_imported(storage, name)):
             _remove(folder)
             _forget(storage, name)
         elif known:

@@ -1,5 +1,6 @@
 """What a study must be to be opened: there, ours, and of the same definition."""
 
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import optuna
 from adapter_sweep.config.definitions import as_defined_now
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import Direction
-from adapter_sweep.study.facts import PREFIX, differences
+from adapter_sweep.study.facts import IDENTITY, PREFIX, differences
 from adapter_sweep.study.rows import Rows
 from adapter_sweep.study.storage import ledger_errors, storage_to_read
 
@@ -67,4 +68,5 @@ def _adopt(rows: Rows, definition: Mapping[str, Any], objectives: Mapping[str, D
         )
     # The definition last: where it is, the rest is.
     rows.set("objectives", dict(objectives))
+    rows.set(IDENTITY, secrets.token_hex(16))
     rows.set("definition", dict(definition))

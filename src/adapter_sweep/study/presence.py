@@ -54,7 +54,7 @@ def exclusively(storage: RDBStorage, locks: Path, name: str, *, only_to_read: bo
     """
     with ExitStack() as held:
         try:
-            held.enter_context(one_using(storage, locks, name))
+            held.enter_context(one_using(storage, locks, name, however_long=True))
         except OSError as error:
             if not (only_to_read and error.errno in (errno.EROFS, errno.EACCES)):
                 raise AdapterSweepError(f"{locks}: cannot be written: {error.strerror}") from None

@@ -30,6 +30,7 @@ __all__ = [
     "SEARCHED",
     "STATUS",
     "STUDY_CREATED",
+    "STUDY_IDENTITY",
     "TRIAL",
     "Point",
     "anchor_metrics",
@@ -39,6 +40,7 @@ __all__ = [
     "end_ms",
     "files_digest",
     "fit",
+    "is_run_of",
     "key",
     "millis",
     "now_ms",
@@ -58,6 +60,7 @@ DIGEST = "adapter_sweep.digest"
 PUBLISHED = "adapter_sweep.published"
 REPORT = "adapter_sweep.report"
 STUDY_CREATED = "adapter_sweep.study_created"
+STUDY_IDENTITY = "adapter_sweep.study_identity"
 OWN_PREFIXES = ("adapter_sweep.", "provenance.")
 
 # Refused and pruned trials are no failures, and not results either: "killed" is MLflow's word for a run that
@@ -158,7 +161,19 @@ def study_tags(study: StudyView) -> dict[str, str]:
             tags[f"adapter_sweep.trials.{state}"] = str(number)
     if study.created is not None:
         tags[STUDY_CREATED] = str(millis(study.created))
+    if study.identity is not None:
+        tags[STUDY_IDENTITY] = study.identity
     return _tags(tags, study.provenance)
+
+
+def is_run_of(study: Mapping[str, str], run: Mapping[str, str]) -> bool:
+    """Whether a study's run is this very study's, by the tags of both: several of one name may share a server.
+
+    A study of an earlier version is told by the time of its first trial; before that, none is known to be its own.
+    """
+    if STUDY_IDENTITY in study or STUDY_IDENTITY in run:
+        return study.get(STUDY_IDENTITY) == run.get(STUDY_IDENTITY)
+    return STUDY_CREATED in study and study[STUDY_CREATED] == run.get(STUDY_CREATED)
 
 
 def _tags(own: Mapping[str, str], provenance: Mapping[str, str]) -> dict[str, str]:
@@ -256,9 +271,10 @@ def digest(view: TrialView | StudyView, *extra: object) -> str:
     """A fingerprint of what is published of `view`: equal digests mean that there is nothing to send.
 
     A trial's curves and configuration are left out: they are in files or made from the study's, they are whole before
-    the trial has ended and never change after, and so what is up to date is known without reading them.
+    the trial has ended and never change after, and so what is up to date is known without reading them. A study's
+    identity is what its run is found by.
     """
-    apart = {"mlflow_run_id", *(("curves", "config") if isinstance(view, TrialView) else ())}
+    apart = {"mlflow_run_id", "identity", *(("curves", "config") if isinstance(view, TrialView) else ())}
     shown = {field.name: getattr(view, field.name) for field in fields(view) if field.name not in apart}
     if isinstance(view, StudyView):
         shown["trials"] = [(trial.number, str(trial.state)) for trial in view.trials]

@@ -122,10 +122,8 @@ def reconcile(to: Publishing, trials_of: Source, study_of: Source, *, active: bo
 
 def _one_parent(runs: "RunWriter", study: StudyView, parent: str) -> list[str]:
     """Put the trials of further runs of the study under the first one; the ids of those, which are deleted."""
-    if study.created is None:
-        return []
-    created = str(content.millis(study.created))
-    same = runs.in_order({content.KIND: "study", content.STUDY_CREATED: created})
+    tags = content.study_tags(study)
+    same = [run for run in runs.in_order({content.KIND: "study"}) if content.is_run_of(tags, run.data.tags)]
     others = [run for run in same if run.info.run_id != parent]
     for other in others:
         for run in runs.in_order({"mlflow.parentRunId": other.info.run_id}):

@@ -93,12 +93,11 @@ def _runs(client: "MlflowClient", experiment: "Experiment", study: StudyView) ->
         token = page.token
         if not token:
             break
-    created = None if study.created is None else str(content.millis(study.created))
+    tags = content.study_tags(study)
     parents = {
         run.info.run_id
         for run in runs
-        if run.data.tags.get(content.KIND) == "study"
-        and (created is None or run.data.tags.get(content.STUDY_CREATED, created) == created)
+        if run.data.tags.get(content.KIND) == "study" and content.is_run_of(tags, run.data.tags)
     }
     for run in runs:
         yield run.info.run_id, run.info.run_id in parents or run.data.tags.get("mlflow.parentRunId") in parents

@@ -36,13 +36,12 @@ def show_study(runs: RunWriter, study: StudyView, *, active: bool) -> str:
 
 def study_runs(runs: RunWriter, tags: Mapping[str, str]) -> list[Run]:
     """The runs that show a study itself, the one to keep first; more than one where two hosts made theirs at once."""
-    # Two studies of one name may share a server's experiment: the time of their making tells them apart.
-    created = tags.get(content.STUDY_CREATED)
     known = runs.in_order({content.KIND: "study"})
-    if created is None:
-        return [run for run in known if content.STUDY_CREATED not in run.data.tags] or known
-    same = [run for run in known if run.data.tags.get(content.STUDY_CREATED) == created]
-    return same or [run for run in known if content.STUDY_CREATED not in run.data.tags]
+    same = [run for run in known if content.is_run_of(tags, run.data.tags)]
+    if same or content.STUDY_IDENTITY in tags:
+        return same
+    # Of an earlier version's study: a run that was made before its first trial.
+    return [run for run in known if not {content.STUDY_CREATED, content.STUDY_IDENTITY} & run.data.tags.keys()]
 
 
 def show_trial(runs: RunWriter, study: StudyView, trial: TrialView, parent: str, kind: str) -> str:
