@@ -176,24 +176,24 @@ class Tracker:
     def _study(self, runs: "RunWriter", study: StudyView, active: bool) -> str:
         from adapter_sweep.tracking.showing import show_study
 
-        self._parent = _again_if_deleted(lambda: show_study(runs, study, active=active))
+        self._parent = _again_if_crossed(lambda: show_study(runs, study, active=active))
         return self._parent
 
     def _trial(self, runs: "RunWriter", study: StudyView, trial: TrialView, kind: str) -> str:
         from adapter_sweep.tracking.showing import show_trial
 
         parent = self._parent or self._study(runs, study, active=True)
-        return _again_if_deleted(lambda: show_trial(runs, study, trial, parent, kind))
+        return _again_if_crossed(lambda: show_trial(runs, study, trial, parent, kind))
 
 
-def _again_if_deleted(show: Callable[[], str]) -> str:
-    """Show something; once more, where its run was deleted meanwhile, as a further one by another process."""
+def _again_if_crossed(show: Callable[[], str]) -> str:
+    """Show something; once more, where another process crossed it: deleted a further run, or wrote the same value."""
     from adapter_sweep.tracking.showing import in_the_trash
 
     try:
         return show()
     except Exception as error:
-        if not in_the_trash(error):
+        if not in_the_trash(error) and "IntegrityError" not in str(error):
             raise
         return show()
 
