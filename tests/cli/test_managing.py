@@ -263,8 +263,8 @@ def test_stop_makes_all_leave_and_run_continues(cli: Cli, tiny_settings: list[st
         assert cli("stop", "quickstart").returncode == 0
         process.communicate(timeout=60)
     trials = read(tmp_path / "results", "quickstart").view().trials
-    assert [trial.state for trial in trials] == [TrialState.INTERRUPTED] * 2
-    assert trials[0].params == trials[1].params
+    assert (trials[0].state, trials[-1].state) == (TrialState.INTERRUPTED, TrialState.INTERRUPTED)
+    assert trials[0].params == trials[1].params  # which went on at its checkpoint, and may have ended
 
 
 def test_a_process_that_was_killed_is_not_at_work(cli: Cli, tmp_path: Path) -> None:
