@@ -55,9 +55,10 @@ class Rows:
 
     def ask(self) -> optuna.Trial:
         """Begin the first trial that waits, or a new one."""
-        with warnings.catch_warnings():  # Optuna supposes that nobody but its own loop lets trials beat
-            warnings.filterwarnings("ignore", message="Heartbeat of storage", category=UserWarning)
-            return self.study.ask()
+        # Optuna supposes that nobody but its own loop lets trials beat. The filter stays: to put the old filters back
+        # would take away those that a thread has set meanwhile for what it imports.
+        warnings.filterwarnings("ignore", message="Heartbeat of storage", category=UserWarning)
+        return self.study.ask()
 
     @staticmethod
     def note(trial: optuna.Trial, name: str, value: object) -> None:
