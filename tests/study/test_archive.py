@@ -21,6 +21,7 @@ from adapter_sweep.study import archive as archives
 from adapter_sweep.study import management
 from adapter_sweep.study.ledger import Ledger, storage_url
 from adapter_sweep.study.management import archive_study, restore_study
+from adapter_sweep.study.ownership import MARK
 
 Members = dict[str, bytes]
 
@@ -64,7 +65,9 @@ def read(results: Path, name: str = "toy") -> Ledger:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """A study's files, but for that which says whose they are."""
+    found = [path for path in folder.rglob("*") if path.is_file() and path != folder / MARK]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
 @pytest.fixture
@@ -177,10 +180,10 @@ def test_a_study_that_another_begins_meanwhile_is_not_replaced(
 ) -> None:
     imports = management.import_study
 
-    def begun_elsewhere(storage: optuna.storages.RDBStorage, name: str, told: Any) -> None:
+    def begun_elsewhere(storage: optuna.storages.RDBStorage, name: str, told: Any, identity: str) -> None:
         other = optuna.create_study(study_name=name, storage=storage)
         other.add_trial(optuna.create_trial(value=1.0))
-        imports(storage, name, told)
+        imports(storage, name, told, identity)
 
     monkeypatch.setattr(management, "import_study", begun_elsewhere)
     with pytest.raises(UserInputError, match="there is a study 'toy' already"):
@@ -292,6 +295,8 @@ NAMES = [
     "files/toy/C:x",
     "files/toy/a\nb",
     "files/toy/" + "x" * 256,
+    "files/toy/.identity",
+    "files/toy/.identity/x",
     "filesystem",
 ]
 

@@ -101,9 +101,12 @@ def delete(study: str, config: SweepConfig, *, sure: bool) -> None:
                 ) from None
 
     with console.status(f"Deleting {study} …"):
-        delete_study(study, **place, before=before)
+        left = delete_study(study, **place, before=before)
     told = f", {runs[0]} runs in MLflow" if runs else ""
-    console.print(f"Deleted {study}: {len(found.view.trials)} trials{told}, its files")
+    files = "" if left else ", its files"
+    console.print(f"Deleted {study}: {len(found.view.trials)} trials{told}{files}")
+    for folder in left:
+        console.print(f"warning: {folder} was left: nothing says that it is this study's and not another ledger's")
 
 
 def archive(study: str, path: Path, config: SweepConfig) -> None:

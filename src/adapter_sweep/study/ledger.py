@@ -16,12 +16,13 @@ from optuna.trial import TrialState as OptunaState
 from adapter_sweep.config import Dimension
 from adapter_sweep.config.naming import METHOD
 from adapter_sweep.records import Direction, ParamValue, StudyView, TrialState, TrialView
-from adapter_sweep.study.facts import PREFIX, deaths, retry_of, state_of
+from adapter_sweep.study.facts import IDENTITY, PREFIX, deaths, retry_of, state_of
 from adapter_sweep.study.grid import grid_points_in_order
 from adapter_sweep.study.heart import Heart
 from adapter_sweep.study.locking import folder_errors, one_using
 from adapter_sweep.study.names import check_new_name, study_folder
 from adapter_sweep.study.opening import define, existing_study
+from adapter_sweep.study.ownership import claim, folder_taken, holds_a_study
 from adapter_sweep.study.presence import enter, leave, processes_at_work
 from adapter_sweep.study.queue import Queue
 from adapter_sweep.study.reading import CURVES_FILE, PREDICTIONS_FILE, trial_folder, view_study, view_trial
@@ -129,22 +130,28 @@ class Ledger:
             heartbeat_seconds: between two heartbeats of a trial. Those who share a study have the same.
 
         Raises:
-            UserInputError: a study of that name exists with another definition (says what differs), or is not ours.
-            AdapterSweepError: the database cannot be used.
+            UserInputError: a study of that name exists with another definition (says what differs), or is not ours; or
+                another ledger's has its folder.
+            AdapterSweepError: the database or the folder cannot be used.
         """
         storage = open_storage(url, results_dir, heartbeat_seconds)
         wanted = json.loads(json.dumps(dict(definition)))  # as the ledger gives it back
         with ledger_errors(f"study {name!r} cannot be opened"):
-            check_new_name(name, optuna.get_all_study_names(storage))
+            folder = study_folder(results_dir, name)
+            taken = holds_a_study(folder)  # looked at first: who begins the same study makes it, and then its folder
+            names = optuna.get_all_study_names(storage)
+            check_new_name(name, names)
+            if taken and name not in names:
+                raise folder_taken(folder)
             study = optuna.create_study(
                 study_name=name, storage=storage, directions=list(objectives.values()), load_if_exists=True
             )
             ledger = cls(study, url, results_dir, space, sampler, seed, points, max_retries, heartbeat_seconds)
             with ledger._locked():
                 define(ledger._rows, wanted, objectives)
+                claim(folder, ledger.fact(IDENTITY), begun=bool(ledger._rows.trials()))
                 ledger.stop_sign = StopSign(study, stops_before)
                 enter(ledger._locks)
-        ledger.folder.mkdir(parents=True, exist_ok=True)
         return ledger
 
     @classmethod

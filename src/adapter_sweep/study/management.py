@@ -1,5 +1,6 @@
 """What can be done with a study as a whole: looked over, stopped, removed, packed into a file and unpacked again."""
 
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,9 +15,12 @@ from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.records import StudyView
 from adapter_sweep.study.archive import free_bytes, open_archive, write_archive
 from adapter_sweep.study.confirmation import CONFIRMED, confirming_study
-from adapter_sweep.study.exchange import complete_import, exported, import_study, is_half_imported
+from adapter_sweep.study.exchange import complete_import, exported, import_study, imported_identity, is_half_imported
+from adapter_sweep.study.facts import IDENTITY
 from adapter_sweep.study.ledger import Ledger
+from adapter_sweep.study.locking import folder_errors
 from adapter_sweep.study.opening import DELETING
+from adapter_sweep.study.ownership import MARK, is_anothers, is_own, mark
 from adapter_sweep.study.presence import exclusively
 from adapter_sweep.study.rows import Rows
 from adapter_sweep.study.stopping import STOP
@@ -90,8 +94,10 @@ def ask_to_stop(name: str, *, url: str, results_dir: Path) -> None:
                 ledger.ask_to_stop()
 
 
-def delete_study(name: str, *, url: str, results_dir: Path, before: Callable[[StudyView], None]) -> None:
+def delete_study(name: str, *, url: str, results_dir: Path, before: Callable[[StudyView], None]) -> list[Path]:
     """Remove a study with its finalists and its files, for ever. Cut short, it is finished by doing it again.
+
+    Returns the folders that were left, as they are not known to be the study's: see `is_own`.
 
     Args:
         name: the study.
@@ -105,31 +111,41 @@ def delete_study(name: str, *, url: str, results_dir: Path, before: Callable[[St
             else it is marked as half deleted.
     """
     ledgers = [ledger for ledger in _ledgers(name, url, results_dir) if ledger is not None]
+    left: list[Path] = []
     with _nobody_works(name, ledgers, url, results_dir, "delete"), ledger_errors(f"study {name!r} cannot be deleted"):
         before(ledgers[0].view())  # a server that is down leaves the study as it was, and of use
         for ledger in ledgers:
             ledger.set_facts(**{DELETING: True})
         for ledger in reversed(ledgers):  # the study last: where it is, there is something to delete
-            _remove(ledger.folder)
+            left += _remove_own(ledger.folder, ledger.fact(IDENTITY), url)
             _forget(ledger.optuna_study._storage, ledger.name)
             for slot in (locks_folder(url, results_dir) / ledger.name).glob("[0-9]*.lock"):
                 slot.unlink(missing_ok=True)
         database, confirming = Rows(ledgers[0].optuna_study).database, confirming_study(name)
         if confirming in optuna.get_all_study_names(database) and is_half_imported(database, confirming):
-            _remove(results_dir / confirming)  # of a restore that was cut short, which no command shows
+            # Of a restore that was cut short, which no command shows.
+            left += _remove_own(results_dir / confirming, imported_identity(database, confirming), url)
             _forget(database, confirming)
+    return left
 
 
 def archive_study(name: str, path: Path, *, url: str, results_dir: Path) -> list[Path]:
     """Write a study with its finalists into one file; returns what was left out, see `write_archive`.
 
     Raises:
-        UserInputError: there is no such study, somebody works on it, it is half deleted, or the file exists.
+        UserInputError: there is no such study, somebody works on it, it is half deleted, its folder is another
+            study's, or the file exists.
         AdapterSweepError: the file cannot be written, or the database cannot be read.
     """
     ledgers = [ledger for ledger in _ledgers(name, url, results_dir) if ledger is not None]
     if any(ledger.fact(DELETING) for ledger in ledgers):
         raise UserInputError(f"study {name!r} is half deleted; finish it: adapter-sweep delete {name}")
+    for ledger in ledgers:
+        if is_anothers(ledger.folder, ledger.fact(IDENTITY)):
+            raise UserInputError(
+                f"{ledger.folder} holds another study of that name, of another ledger; name the results_dir with the "
+                f"files of study {ledger.name!r}"
+            )
     with _nobody_works(name, ledgers, url, results_dir, "archive"):
         with ledger_errors(f"study {name!r} cannot be read"):
             told = {ledger.name: exported(ledger.optuna_study) for ledger in ledgers}
@@ -152,19 +168,22 @@ def restore_study(path: Path, *, url: str, results_dir: Path) -> str:
         names = sorted(contents.ledger, key=len, reverse=True)  # that of the finalists first
         for name in (contents.study, confirming_study(contents.study)):
             held.enter_context(exclusively(storage, locks_folder(url, results_dir) / name, name))
-            _make_room(storage, name, results_dir / name)
+            _make_room(storage, name, results_dir / name, url)
         if contents.total_bytes + _SPARE_BYTES > free_bytes(results_dir):
             raise AdapterSweepError(
                 f"{results_dir}: no room for the study's files: {contents.total_bytes:,} bytes are needed"
             )
         asides = {name: results_dir / f".{name}.restoring" for name in names}
+        identities = {name: secrets.token_hex(16) for name in names}
         for name in names:
             undo.callback(_remove, asides[name])
             _remove(asides[name])
             contents.unpack(name, asides[name])
+            with folder_errors(str(asides[name])):
+                mark(asides[name], identities[name])
         with ledger_errors(f"study {contents.study!r} cannot be restored"):
             for name in names:
-                import_study(storage, name, contents.ledger[name])
+                import_study(storage, name, contents.ledger[name], identities[name])
                 undo.callback(_forget, storage, name)  # now it is ours to remove
             for name in names:
                 asides[name].replace(results_dir / name)
@@ -223,7 +242,7 @@ def _nobody_works(name: str, ledgers: list[Ledger], url: str, results_dir: Path,
         yield
 
 
-def _make_room(storage: optuna.storages.RDBStorage, name: str, folder: Path) -> None:
+def _make_room(storage: optuna.storages.RDBStorage, name: str, folder: Path, url: str) -> None:
     """Remove what a restore left that was cut short; refuse where there is anything else of that name."""
     with ledger_errors(f"study {name!r} cannot be restored"):
         names = optuna.get_all_study_names(storage)
@@ -231,12 +250,12 @@ def _make_room(storage: optuna.storages.RDBStorage, name: str, folder: Path) -> 
         # Finalists whose study is gone belong to nobody, and no command could name them.
         alone = name.endswith(CONFIRMED) and name.removesuffix(CONFIRMED) not in names
         if known and (alone or is_half_imported(storage, name)):
-            _remove(folder)
+            _remove_own(folder, imported_identity(storage, name), url)
             _forget(storage, name)
         elif known:
             raise UserInputError(f"there is a study {name!r} already; restore into another results_dir")
-        elif folder.exists():
-            raise UserInputError(f"{folder} exists already; restore into another results_dir")
+    if folder.exists():
+        raise UserInputError(f"{folder} exists already; restore into another results_dir")
 
 
 def _forget(storage: optuna.storages.BaseStorage, name: str) -> None:
@@ -244,13 +263,31 @@ def _forget(storage: optuna.storages.BaseStorage, name: str) -> None:
         optuna.delete_study(study_name=name, storage=storage)
 
 
-def _remove(folder: Path) -> None:
+def _remove_own(folder: Path, identity: str | None, url: str) -> list[Path]:
+    """Remove a study's folder; where it is not known to be the study's, leave it, and return it."""
+    if not folder.exists():
+        return []
+    if not is_own(folder, identity, url):
+        return [folder]
+    if folder.is_symlink():
+        raise AdapterSweepError(f"{folder} is a link; remove what it leads to, and the link, by hand")
+    with folder_errors(str(folder)):  # what says whose it is goes last: cut short, this can be finished
+        for path in [path for path in folder.iterdir() if path.name != MARK]:
+            _remove(path)
+    _remove(folder)
+    return []
+
+
+def _remove(path: Path) -> None:
     try:
-        shutil.rmtree(folder)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise AdapterSweepError(f"{error.filename or folder}: cannot be removed: {error.strerror}") from None
+        raise AdapterSweepError(f"{error.filename or path}: cannot be removed: {error.strerror}") from None
 
 
 def _let_go(told: dict[str, Any], locks: Path) -> None:
