@@ -104,7 +104,9 @@ class _Confirming:
             config.tracking.enabled,
             console,
             confirms=parent,
-            reconcile=reconcile_command(self.view.name, config),
+            reconcile=reconcile_command(
+                self.view.name, url=self.url, results_dir=self.results_dir, tracking=config.tracking.uri
+            ),
         )
         display = Display(console, what="run", metric=settings.task.metric)  # whose numbers are no trial's of the study
 

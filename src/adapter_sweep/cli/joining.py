@@ -125,7 +125,7 @@ def join_study(name: str, here: Here) -> None:
         config.tracking.uri,
         config.tracking.enabled,
         console,
-        reconcile=reconcile_command(ledger.name, config),
+        reconcile=reconcile_command(name, url=url, results_dir=results_dir, tracking=config.tracking.uri),
     )
     display = Display(console, metric=config.task.metric)
     display.opening(ledger.view(), total, results_dir, recovered=recovered, workers=capacity.workers)

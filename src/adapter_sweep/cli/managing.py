@@ -9,11 +9,12 @@ import typer
 from adapter_sweep.cli.printing import open_console, print_columns
 from adapter_sweep.cli.publishing import Publisher
 from adapter_sweep.cli.reporting import report_study
-from adapter_sweep.cli.standing import best_score, done, metric_name, told, where, where_is
+from adapter_sweep.cli.standing import best_score, done, metric_name, told, where_is
 from adapter_sweep.config import SweepConfig
 from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.records import StudyView, TrialState
+from adapter_sweep.study.commands import command
 from adapter_sweep.study.confirmation import confirming_study
 from adapter_sweep.study.ledger import Ledger
 from adapter_sweep.study.management import (
@@ -80,7 +81,8 @@ def delete(study: str, config: SweepConfig, *, sure: bool) -> None:
     found = overview(study, **place)
     if found.at_work:
         raise UserInputError(
-            f"delete: study {study!r} is being worked on: {', '.join(found.at_work)}; first: adapter-sweep stop {study}"
+            f"delete: study {study!r} is being worked on: {', '.join(found.at_work)}; "
+            f"first: {command('stop', study, **place)}"
         )
     uri = _store_of(found.view, config)
     if not sure:
@@ -141,7 +143,7 @@ def restore(file: Path, config: SweepConfig) -> None:
                 pass
             else:
                 _show(Publisher(confirming, place["results_dir"], config.tracking.uri, True, console, confirms=ledger))
-    console.print(f"Look at it  adapter-sweep show {study}{where(config)}")
+    console.print(f"Look at it  {command('show', study, **place)}")
 
 
 def _store_of(view: StudyView, config: SweepConfig) -> str | None:

@@ -16,11 +16,12 @@ from optuna.trial import TrialState as OptunaState
 from adapter_sweep.config import Dimension
 from adapter_sweep.config.naming import METHOD
 from adapter_sweep.records import Direction, ParamValue, StudyView, TrialState, TrialView
-from adapter_sweep.study.facts import IDENTITY, PREFIX, deaths, retry_of, state_of
+from adapter_sweep.study.commands import command
+from adapter_sweep.study.facts import IDENTITY, PREFIX, deaths, predecessors, state_of
 from adapter_sweep.study.grid import grid_points_in_order
 from adapter_sweep.study.heart import Heart
 from adapter_sweep.study.locking import folder_errors, one_using
-from adapter_sweep.study.names import check_new_name, study_folder
+from adapter_sweep.study.names import CONFIRMED, check_new_name, study_folder
 from adapter_sweep.study.opening import define, existing_study
 from adapter_sweep.study.ownership import claim, folder_taken, holds_a_study
 from adapter_sweep.study.presence import enter, leave, processes_at_work
@@ -96,6 +97,7 @@ class Ledger:
         self._recovery = Recovery(
             self._rows,
             self._slot,
+            self.trial_folder,
             only_this_host=sqlite_file(url) is not None,
             seconds=heartbeat_seconds,
             max_retries=max_retries,
@@ -148,7 +150,8 @@ class Ledger:
             )
             ledger = cls(study, url, results_dir, space, sampler, seed, points, max_retries, heartbeat_seconds)
             with ledger._locked():
-                define(ledger._rows, wanted, objectives)
+                delete = command("delete", name.removesuffix(CONFIRMED), url=url, results_dir=results_dir)
+                define(ledger._rows, wanted, objectives, delete=delete)
                 claim(folder, ledger.fact(IDENTITY), begun=bool(ledger._rows.trials()))
                 ledger.stop_sign = StopSign(study, stops_before)
                 enter(ledger._locks)
@@ -229,11 +232,12 @@ class Ledger:
 
     def predecessors(self, number: int) -> tuple[int, ...]:
         """The trials that a trial is a retry of, the newest first: those that were interrupted or died."""
-        trials, found = self._rows.trials(), list[int]()
-        while (before := retry_of(trials[number])) is not None:
-            number = before
-            found.append(number)
-        return tuple(found)
+        return tuple(predecessors(self._rows.trials(), number))
+
+    def interrupted(self) -> list[int]:
+        """The numbers of the trials that were interrupted or died and may be tried again, the newest first."""
+        trials = self._rows.trials()
+        return [trial.number for trial in reversed(trials) if state_of(trial) is TrialState.INTERRUPTED]
 
     def goes_alone(self, trial: optuna.Trial) -> bool:
         """Whether a process died with this trial's configuration before.

@@ -14,6 +14,7 @@ import optuna
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.records import StudyView
 from adapter_sweep.study.archive import free_bytes, open_archive, write_archive
+from adapter_sweep.study.commands import command
 from adapter_sweep.study.confirmation import CONFIRMED, confirming_study
 from adapter_sweep.study.exchange import complete_import, exported, import_study, imported_identity, is_half_imported
 from adapter_sweep.study.facts import IDENTITY
@@ -139,7 +140,8 @@ def archive_study(name: str, path: Path, *, url: str, results_dir: Path) -> list
     """
     ledgers = [ledger for ledger in _ledgers(name, url, results_dir) if ledger is not None]
     if any(ledger.fact(DELETING) for ledger in ledgers):
-        raise UserInputError(f"study {name!r} is half deleted; finish it: adapter-sweep delete {name}")
+        finish = command("delete", name, url=url, results_dir=results_dir)
+        raise UserInputError(f"study {name!r} is half deleted; finish it: {finish}")
     for ledger in ledgers:
         if is_anothers(ledger.folder, ledger.fact(IDENTITY)):
             raise UserInputError(
@@ -228,16 +230,17 @@ def _ledgers(name: str, url: str, results_dir: Path) -> tuple[Ledger, Ledger | N
 
 
 @contextmanager
-def _nobody_works(name: str, ledgers: list[Ledger], url: str, results_dir: Path, command: str) -> Iterator[None]:
+def _nobody_works(name: str, ledgers: list[Ledger], url: str, results_dir: Path, doing: str) -> Iterator[None]:
     """While open, nobody of this host begins to work on a study or its finalists, on which nobody works."""
     with ExitStack() as held:
         for study in (name, confirming_study(name)):
-            reads, storage = command == "archive", Rows(ledgers[0].optuna_study).database
+            reads, storage = doing == "archive", Rows(ledgers[0].optuna_study).database
             held.enter_context(exclusively(storage, locks_folder(url, results_dir) / study, study, only_to_read=reads))
         working = [who for ledger in ledgers for who in ledger.at_work()]
         if working:
             raise UserInputError(
-                f"{command}: study {name!r} is being worked on: {', '.join(working)}; first: adapter-sweep stop {name}"
+                f"{doing}: study {name!r} is being worked on: {', '.join(working)}; "
+                f"first: {command('stop', name, url=url, results_dir=results_dir)}"
             )
         yield
 
