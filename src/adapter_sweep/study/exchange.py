@@ -171,6 +171,8 @@ def _check_facts(user_attrs: Mapping[str, Any], trials: Sequence[FrozenTrial], o
     n_trials = user_attrs.get(PREFIX + "n_trials", 0)
     if type(n_trials) is not int or n_trials < 0:
         raise ValueError(f"its number of trials is {n_trials!r}")
+    if (job := user_attrs.get(PREFIX + "job")) is not None and not _are_texts(_named(job)["overrides"]):
+        raise ValueError("what reproduces its settings is no list of texts")
     if stop := _named(user_attrs.get(PREFIX + STOP, {})):
         datetime.fromisoformat(stop["asked"])
         int(stop.get("count", 0))
@@ -196,8 +198,12 @@ def _check_chain(trial: FrozenTrial) -> None:
     if before is not None and (type(before) is not int or not 0 <= before < trial.number):
         raise ValueError(f"trial {trial.number} is a retry of {before!r}")
     overrides = trial.user_attrs.get(PREFIX + "overrides", [])
-    if not isinstance(overrides, list) or not all(isinstance(text, str) for text in overrides):
+    if not _are_texts(overrides):
         raise ValueError(f"trial {trial.number} has overrides that are no list of texts")
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def _named(value: object) -> dict[str, Any]:
