@@ -412,3 +412,11 @@ def test_who_waits_takes_over_what_another_process_leaves(room: Room, monkeypatc
     trial, hold = asked
     threading.Timer(5.0, lambda: (other._heart.remove(trial._trial_id), hold.close())).start()
     assert room.run(2, wait=True) == [TrialState.INTERRUPTED, TrialState.COMPLETE, TrialState.COMPLETE]
+
+
+def test_who_has_its_trials_waits_for_none_that_another_asked_for(room: Room) -> None:
+    room.run(1)
+    asked = room.open().ask(2)
+    assert asked is not None
+    assert room.run(1, wait=True) == [TrialState.COMPLETE, TrialState.RUNNING]
+    asked[1].close()

@@ -16,8 +16,7 @@ from adapter_sweep.cli.display import Display
 from adapter_sweep.cli.identity import study_name
 from adapter_sweep.cli.joining import Here, join_study
 from adapter_sweep.cli.printing import open_console
-from adapter_sweep.cli.publishing import Publisher
-from adapter_sweep.cli.reconciling import reconcile_command
+from adapter_sweep.cli.publishing import Publisher, publisher_of
 from adapter_sweep.config.compose import Composed
 from adapter_sweep.config.schema import LocalWorkers
 from adapter_sweep.errors import AdapterSweepError
@@ -128,15 +127,7 @@ def run_elsewhere(composed: Composed, hire: Callable[[Errand], Crew]) -> None:
         with console.status("Beginning the study on the cluster …"):
             crew.begin()
         ledger = Ledger.read(name, url=url, results_dir=results_dir)
-        tracking = composed.config.tracking
-        publisher = Publisher(
-            ledger,
-            results_dir,
-            tracking.uri,
-            tracking.enabled,
-            console,
-            reconcile=reconcile_command(name, url=url, results_dir=results_dir, tracking=tracking.uri),
-        )
+        publisher = publisher_of(ledger, composed.config.tracking, url, results_dir, console)
         _Watch(ledger, crew, publisher, console, Display(console, metric=composed.config.task.metric)).run(
             results_dir, url, composed.config.study.n_trials
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from adapter_sweep.cli.printing import open_console, print_columns
-from adapter_sweep.cli.publishing import Publisher
+from adapter_sweep.cli.publishing import Publisher, publisher_of
 from adapter_sweep.cli.reporting import report_study
 from adapter_sweep.cli.standing import best_score, done, metric_name, told, where_is
 from adapter_sweep.config import SweepConfig
@@ -136,13 +136,13 @@ def restore(file: Path, config: SweepConfig) -> None:
     console.print(f"Restored    {study}: {len(ledger.view().trials)} trials in {ledger.folder}")
     if config.tracking.enabled:
         with console.status("Showing it in MLflow …"):
-            _show(Publisher(ledger, place["results_dir"], config.tracking.uri, True, console), ledger.folder)
+            _show(publisher_of(ledger, config.tracking, **place, console=console), ledger.folder)
             try:
                 confirming = Ledger.read(confirming_study(study), **place)
             except UserInputError:  # it was never confirmed
                 pass
             else:
-                _show(Publisher(confirming, place["results_dir"], config.tracking.uri, True, console, confirms=ledger))
+                _show(publisher_of(confirming, config.tracking, **place, console=console, confirms=ledger))
     console.print(f"Look at it  {command('show', study, **place)}")
 
 

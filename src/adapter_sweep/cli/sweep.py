@@ -10,8 +10,7 @@ from adapter_sweep.cli.display import Display
 from adapter_sweep.cli.elsewhere import run_elsewhere
 from adapter_sweep.cli.identity import reproducing, study_name
 from adapter_sweep.cli.printing import open_console
-from adapter_sweep.cli.publishing import Publisher
-from adapter_sweep.cli.reconciling import reconcile_command
+from adapter_sweep.cli.publishing import publisher_of
 from adapter_sweep.cli.running import Work, run_work
 from adapter_sweep.cli.standing import where_is
 from adapter_sweep.config.compose import Composed
@@ -61,18 +60,11 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
         begun = begin(composed, name, single=single)
     url = begun.arguments["url"]
     ledger, bench, capacity, done, total = begun.ledger, begun.bench, begun.capacity, begun.done, begun.total
-    publisher = Publisher(
-        ledger,
-        results_dir,
-        config.tracking.uri,
-        config.tracking.enabled,
-        console,
-        reconcile=reconcile_command(name, url=url, results_dir=results_dir, tracking=config.tracking.uri),
-    )
+    publisher = publisher_of(ledger, config.tracking, url, results_dir, console)
     display.opening(ledger.view(), total, results_dir, recovered=begun.recovered, workers=capacity.workers)
     ran: list[int] = []
     try:
-        if done < total or (not single and ledger.awaited(total)):  # others may still run the last ones, or die
+        if begun.goes_on:
             work = Work(
                 ledger=ledger,
                 arguments=begun.arguments,
