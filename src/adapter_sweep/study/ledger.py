@@ -2,14 +2,12 @@
 
 import functools
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
@@ -17,9 +15,11 @@ from adapter_sweep.config import Dimension
 from adapter_sweep.config.naming import METHOD
 from adapter_sweep.records import Direction, ParamValue, StudyView, TrialState, TrialView
 from adapter_sweep.study.commands import command
+from adapter_sweep.study.ending import Ending, TrialTakenError, end_trial, note_facts
 from adapter_sweep.study.facts import IDENTITY, PREFIX, deaths, predecessors, state_of
 from adapter_sweep.study.grid import grid_points_in_order
 from adapter_sweep.study.heart import Heart
+from adapter_sweep.study.kept import Latencies, keep_runs
 from adapter_sweep.study.locking import folder_errors, one_using
 from adapter_sweep.study.names import CONFIRMED, check_new_name, study_folder
 from adapter_sweep.study.opening import define, existing_study
@@ -46,17 +46,6 @@ from adapter_sweep.study.storage import (
 __all__ = ["CURVES_FILE", "PREDICTIONS_FILE", "Ledger", "TrialTakenError", "open_storage", "storage_url"]
 
 MAX_RETRIES = 2
-_RUNS_TOGETHER = 100  # so many MLflow run ids share a fact: a fact each would be read with every other, every time
-
-
-class TrialTakenError(Exception):
-    """A trial was ended by another process, which took this one for dead: what this one has of it is dropped."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(
-            f"trial {number} is dropped here: this process was silent for so long that another one took it for dead "
-            "and queued its configuration again"
-        )
 
 
 class Ledger:
@@ -90,7 +79,7 @@ class Ledger:
         if points is None and sampler == "grid":
             points = grid_points_in_order(self._space, seed)
         self._queue = Queue(self._rows, self._space, points)
-        self._latencies: dict[str, dict[str, float]] = {}
+        self._latencies = Latencies(self._rows)
         self.folder = study_folder(results_dir, study.study_name)
         self._locks = locks_folder(url, results_dir) / self.folder.name
         self._heart = Heart(self._rows.beat, heartbeat_seconds)
@@ -263,42 +252,11 @@ class Ledger:
         Returns:
             The trial's state in the ledger.
         """
-        if state is not TrialState.INTERRUPTED:
-            return self._end(trial, state, dict(metrics or {}), reason, constraints or {})
-        with self._locked():
-            return self._end(trial, state, dict(metrics or {}), reason, constraints or {})
-
-    def _end(
-        self,
-        trial: optuna.Trial,
-        state: TrialState,
-        metrics: dict[str, float],
-        reason: str | None,
-        constraints: Mapping[str, float],
-    ) -> TrialState:
-        objectives = self._objectives
-        missing = [name for name in objectives if not math.isfinite(metrics.get(name, math.nan))]
-        if state is TrialState.COMPLETE and missing:
-            state, reason = TrialState.FAILED, f"not measured: {', '.join(missing)}"
-        # Optuna's samplers learn a constraint from pruned trials, and nothing from failed ones.
-        pruned = state in (TrialState.REFUSED, TrialState.PRUNED)
-        try:
-            self._rows.note(trial, "state", state)
-            self._rows.note(trial, "metrics", metrics)
-            if reason is not None:
-                self._rows.note(trial, "reason", reason)
-            for name, over in constraints.items():
-                trial.set_constraint(name, over)
-            if state is TrialState.COMPLETE:
-                self._study.tell(trial, [metrics[name] for name in objectives], skip_if_finished=True)
-            else:
-                ended = OptunaState.PRUNED if pruned else OptunaState.FAIL
-                self._study.tell(trial, state=ended, skip_if_finished=True)
-        except UpdateFinishedTrialError:  # by whoever found this process dead, though it lives
-            pass
-        if state is TrialState.INTERRUPTED:
-            self._queue.restore()
-        return state_of(self._rows.trials()[trial.number])
+        end = Ending(state, dict(metrics or {}), reason, dict(constraints or {}))
+        with ExitStack() as held:
+            if state is TrialState.INTERRUPTED:
+                held.enter_context(self._locked())
+            return self._end(trial, end)
 
     def note(self, trial: optuna.Trial, **facts: object) -> None:
         """Write facts of a running trial: `params`, `overrides`, `provenance`, `config`, `weights_path`.
@@ -306,11 +264,7 @@ class Ledger:
         Raises:
             TrialTakenError: it was ended by another process, which took this one for dead.
         """
-        try:
-            for name, value in facts.items():
-                self._rows.note(trial, name, value)
-        except UpdateFinishedTrialError:
-            raise TrialTakenError(trial.number) from None
+        note_facts(self._rows, trial, facts)
 
     def recover(self) -> int:
         """Mark the running trials whose process died, and queue their configurations again.
@@ -367,21 +321,12 @@ class Ledger:
 
     def latency(self, key: str) -> dict[str, float] | None:
         """The latency of an architecture, where it was measured before."""
-        if key not in self._latencies:  # one that is kept never changes
-            found: dict[str, float] | None = self._rows.fact(f"latency:{key}")
-            if found is None:
-                return None
-            self._latencies[key] = found
-        return dict(self._latencies[key])
+        return self._latencies.find(key)
 
     def keep_latency(self, key: str, metrics: Mapping[str, float]) -> dict[str, float]:
         """Keep the latency of an architecture for every further trial of it; returns what is kept: the first one."""
         with self._locked():
-            kept = self.latency(key)
-            if kept is None:
-                kept = dict(metrics)
-                self._rows.set(f"latency:{key}", kept)
-        return kept
+            return self._latencies.keep(key, metrics)
 
     def ask_to_stop(self) -> None:
         """Ask all who work on the study to leave it; see `StopSign`."""
@@ -406,10 +351,7 @@ class Ledger:
         Should two hosts write at once, one's may be lost; the tracker then finds the run by its tags.
         """
         with self._locked():
-            for group in sorted({number // _RUNS_TOGETHER for number in runs}):
-                name = f"mlflow_runs:{group}"
-                new = {str(number): run for number, run in runs.items() if number // _RUNS_TOGETHER == group}
-                self._rows.set(name, {**(self._rows.fact(name) or {}), **new})
+            keep_runs(self._rows, runs)
 
     # -- what others read
 
@@ -427,6 +369,12 @@ class Ledger:
 
     # -- inside
 
+    def _end(self, trial: optuna.Trial, end: Ending) -> TrialState:
+        found = end_trial(self._rows, trial, end, self._objectives)
+        if end.state is TrialState.INTERRUPTED:
+            self._queue.restore()
+        return found
+
     def _recover(self) -> int:
         found = self._recovery.mark_dead()
         self._queue.restore()
@@ -437,7 +385,7 @@ class Ledger:
         try:
             yield
         except BaseException as error:
-            self._end(trial, TrialState.INTERRUPTED, {}, f"not begun: {type(error).__name__}", {})
+            self._end(trial, Ending(TrialState.INTERRUPTED, reason=f"not begun: {type(error).__name__}"))
             raise
 
     @contextmanager
