@@ -7,6 +7,7 @@ import optuna
 import pytest
 from ledgers import finish, start
 
+from adapter_sweep.cli.reporting import report_study
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.study import management
 from adapter_sweep.study.archive import write_archive
@@ -130,9 +131,19 @@ def test_a_delete_that_is_cut_short_can_be_finished(tmp_path: Path, monkeypatch:
 def test_archive_takes_no_other_studys_files(tmp_path: Path) -> None:
     finish(start(tmp_path / "elsewhere", url=beside(tmp_path)), 1)
     with_weights(start(tmp_path / "results"))
-    with pytest.raises(UserInputError, match=r"holds another study of that name.*name the results_dir with the files"):
+    with pytest.raises(UserInputError, match=r"holds another study of that name.*name the results_dir with"):
         archive_study("toy", tmp_path / "toy.zip", **place(tmp_path, beside(tmp_path)))
     assert not (tmp_path / "toy.zip").exists()
+
+
+def test_a_report_replaces_no_other_studys(tmp_path: Path) -> None:
+    ledger = start(tmp_path / "elsewhere", url=beside(tmp_path))
+    finish(ledger, 1)
+    start(tmp_path / "results")
+    there = place(tmp_path, beside(tmp_path))
+    with pytest.raises(UserInputError, match="holds another study of that name"):
+        report_study("toy", **there, folder=tmp_path / "results" / "toy")
+    assert [path.name for path in (tmp_path / "results" / "toy").iterdir()] == [MARK]
 
 
 def test_a_restore_that_was_cut_short_leaves_another_ledgers_folder(tmp_path: Path) -> None:

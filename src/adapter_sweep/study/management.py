@@ -21,7 +21,7 @@ from adapter_sweep.study.facts import IDENTITY
 from adapter_sweep.study.ledger import Ledger
 from adapter_sweep.study.locking import folder_errors
 from adapter_sweep.study.opening import DELETING
-from adapter_sweep.study.ownership import MARK, is_anothers, is_own, mark
+from adapter_sweep.study.ownership import MARK, check_not_anothers, is_own, mark
 from adapter_sweep.study.presence import exclusively
 from adapter_sweep.study.rows import Rows
 from adapter_sweep.study.stopping import STOP
@@ -143,11 +143,7 @@ def archive_study(name: str, path: Path, *, url: str, results_dir: Path) -> list
         finish = command("delete", name, url=url, results_dir=results_dir)
         raise UserInputError(f"study {name!r} is half deleted; finish it: {finish}")
     for ledger in ledgers:
-        if is_anothers(ledger.folder, ledger.fact(IDENTITY)):
-            raise UserInputError(
-                f"{ledger.folder} holds another study of that name, of another ledger; name the results_dir with the "
-                f"files of study {ledger.name!r}"
-            )
+        check_not_anothers(ledger.folder, ledger.fact(IDENTITY))
     with _nobody_works(name, ledgers, url, results_dir, "archive"):
         with ledger_errors(f"study {name!r} cannot be read"):
             told = {ledger.name: exported(ledger.optuna_study) for ledger in ledgers}

@@ -8,7 +8,7 @@ from adapter_sweep.study.locking import folder_errors
 from adapter_sweep.study.reading import trial_folder
 from adapter_sweep.study.storage import own_database, sqlite_file
 
-__all__ = ["MARK", "claim", "folder_taken", "holds_a_study", "is_anothers", "is_own", "mark"]
+__all__ = ["MARK", "check_not_anothers", "claim", "folder_taken", "holds_a_study", "is_own", "mark"]
 
 MARK = ".identity"
 """The file in a study's folder that says whose it is: the study's identity, see `StudyView.identity`."""
@@ -30,9 +30,17 @@ def is_own(folder: Path, identity: str | None, url: str) -> bool:
     return sqlite_file(url) == own_database(folder.parent)
 
 
-def is_anothers(folder: Path, identity: str | None) -> bool:
-    """Whether a folder says that it is not that of a study."""
-    return _marked(folder) not in (None, identity)
+def check_not_anothers(folder: Path, identity: str | None) -> None:
+    """Check that a folder does not say that it is another study's than that of this identity.
+
+    Raises:
+        UserInputError: it does.
+    """
+    if _is_anothers(folder, identity):
+        raise UserInputError(
+            f"{folder} holds another study of that name, of another ledger; name the results_dir with the files of "
+            "this one"
+        )
 
 
 def holds_a_study(folder: Path) -> bool:
@@ -60,7 +68,7 @@ def claim(folder: Path, identity: str | None, *, begun: bool) -> None:
         UserInputError: it is another study's.
         AdapterSweepError: it cannot be written.
     """
-    if is_anothers(folder, identity) or (_marked(folder) is None and _has_trials(folder) and not begun):
+    if _is_anothers(folder, identity) or (_marked(folder) is None and _has_trials(folder) and not begun):
         raise folder_taken(folder)
     with folder_errors(str(folder)):
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,8 +87,12 @@ def mark(folder: Path, identity: str) -> None:
         file.write(identity)
     if _marked(folder) is None:  # of a machine that crashed in writing it
         (folder / MARK).write_text(identity, encoding="ascii")
-    if is_anothers(folder, identity):
+    if _is_anothers(folder, identity):
         raise folder_taken(folder)
+
+
+def _is_anothers(folder: Path, identity: str | None) -> bool:
+    return _marked(folder) not in (None, identity)
 
 
 def _marked(folder: Path) -> str | None:
