@@ -202,7 +202,7 @@ def test_a_delete_that_was_cut_short_is_finished_by_another(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(management, "_forget", killed)  # files gone, ledger there
+        patch.setattr(management, "forget", killed)  # files gone, ledger there
         assert cli("delete", "movies", "--yes", "tracking=none").returncode == 130
     assert "half deleted" in cli("list").stdout
     with pytest.raises(Exception, match="is half deleted; finish it first: adapter-sweep delete movies"):

@@ -9,12 +9,13 @@ from ledgers import finish, start
 
 from adapter_sweep.cli.reporting import report_study
 from adapter_sweep.errors import AdapterSweepError, UserInputError
-from adapter_sweep.study import management
+from adapter_sweep.study import removing
 from adapter_sweep.study.archive import write_archive
 from adapter_sweep.study.exchange import exported
 from adapter_sweep.study.ledger import Ledger, storage_url
-from adapter_sweep.study.management import archive_study, delete_study, restore_study
+from adapter_sweep.study.management import archive_study, delete_study
 from adapter_sweep.study.ownership import MARK
+from adapter_sweep.study.restoring import restore_study
 
 
 def beside(tmp_path: Path) -> str:
@@ -111,7 +112,7 @@ def test_without_a_mark_a_folder_is_that_of_the_ledger_beside_it(tmp_path: Path)
 def test_a_delete_that_is_cut_short_can_be_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = start(tmp_path / "results", url=beside(tmp_path))
     with_weights(ledger)
-    removes, removed = management._remove, list[Path]()
+    removes, removed = removing.remove, list[Path]()
 
     def cut(path: Path) -> None:
         if removed:
@@ -120,7 +121,7 @@ def test_a_delete_that_is_cut_short_can_be_finished(tmp_path: Path, monkeypatch:
         removes(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(management, "_remove", cut)
+        patch.setattr(removing, "remove", cut)
         with pytest.raises(KeyboardInterrupt):
             delete(place(tmp_path, beside(tmp_path)))
     assert [path.name for path in ledger.folder.iterdir()] == [MARK]

@@ -24,9 +24,9 @@ from adapter_sweep.study.management import (
     delete_study,
     overview,
     overviews,
-    restore_study,
     who_works,
 )
+from adapter_sweep.study.restoring import restore_study
 from adapter_sweep.tracking import TrackingError, remove_runs
 
 __all__ = ["archive", "delete", "print_studies", "restore", "stop_study"]

@@ -1,7 +1,5 @@
-"""What can be done with a study as a whole: looked over, stopped, removed, packed into a file and unpacked again."""
+"""What can be done with a study as a whole: looked over, stopped, removed, packed into a file."""
 
-import secrets
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -11,21 +9,21 @@ from typing import Any
 
 import optuna
 
-from adapter_sweep.errors import AdapterSweepError, UserInputError
+from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import StudyView
-from adapter_sweep.study.archive import free_bytes, open_archive, write_archive
+from adapter_sweep.study.archive import write_archive
 from adapter_sweep.study.commands import command
 from adapter_sweep.study.confirmation import CONFIRMED, confirming_study
-from adapter_sweep.study.exchange import complete_import, exported, import_study, imported_identity, is_half_imported
+from adapter_sweep.study.exchange import exported, imported_identity, is_half_imported
 from adapter_sweep.study.facts import IDENTITY
 from adapter_sweep.study.ledger import Ledger
-from adapter_sweep.study.locking import folder_errors
 from adapter_sweep.study.opening import DELETING
-from adapter_sweep.study.ownership import MARK, check_not_anothers, is_own, mark
+from adapter_sweep.study.ownership import check_not_anothers
 from adapter_sweep.study.presence import exclusively
+from adapter_sweep.study.removing import forget, remove_own
 from adapter_sweep.study.rows import Rows
 from adapter_sweep.study.stopping import STOP
-from adapter_sweep.study.storage import ledger_errors, locks_folder, open_storage
+from adapter_sweep.study.storage import ledger_errors, locks_folder
 
 __all__ = [
     "Overview",
@@ -34,11 +32,8 @@ __all__ = [
     "delete_study",
     "overview",
     "overviews",
-    "restore_study",
     "who_works",
 ]
-
-_SPARE_BYTES = 64 << 20  # that are left free by a restore
 
 
 @dataclass(frozen=True)
@@ -118,15 +113,15 @@ def delete_study(name: str, *, url: str, results_dir: Path, before: Callable[[St
         for ledger in ledgers:
             ledger.set_facts(**{DELETING: True})
         for ledger in reversed(ledgers):  # the study last: where it is, there is something to delete
-            left += _remove_own(ledger.folder, ledger.fact(IDENTITY), url)
-            _forget(ledger.optuna_study._storage, ledger.name)
+            left += remove_own(ledger.folder, ledger.fact(IDENTITY), url)
+            forget(ledger.optuna_study._storage, ledger.name)
             for slot in (locks_folder(url, results_dir) / ledger.name).glob("[0-9]*.lock"):
                 slot.unlink(missing_ok=True)
         database, confirming = Rows(ledgers[0].optuna_study).database, confirming_study(name)
         if confirming in optuna.get_all_study_names(database) and is_half_imported(database, confirming):
             # Of a restore that was cut short, which no command shows.
-            left += _remove_own(results_dir / confirming, imported_identity(database, confirming), url)
-            _forget(database, confirming)
+            left += remove_own(results_dir / confirming, imported_identity(database, confirming), url)
+            forget(database, confirming)
     return left
 
 
@@ -148,49 +143,6 @@ def archive_study(name: str, path: Path, *, url: str, results_dir: Path) -> list
         with ledger_errors(f"study {name!r} cannot be read"):
             told = {ledger.name: exported(ledger.optuna_study) for ledger in ledgers}
         return write_archive(path, name, told, {ledger.name: ledger.folder for ledger in ledgers})
-
-
-def restore_study(path: Path, *, url: str, results_dir: Path) -> str:
-    """Unpack an archived study into a results folder and a database, and return its name.
-
-    The study is there when this returns, and not before: files are checked and unpacked aside, the ledger's study is
-    nobody's until all of it is in place. What an earlier restore left that was cut short is replaced.
-
-    Raises:
-        UserInputError: the file is no archive, is damaged or dangerous, is of a newer version; there is a study of
-            that name, or a folder of that name in the results folder.
-        AdapterSweepError: the database or the folder cannot be written.
-    """
-    with open_archive(path) as contents, ExitStack() as held, ExitStack() as undo:
-        storage = open_storage(url, results_dir)
-        names = sorted(contents.ledger, key=len, reverse=True)  # that of the finalists first
-        for name in (contents.study, confirming_study(contents.study)):
-            held.enter_context(exclusively(storage, locks_folder(url, results_dir) / name, name))
-            _make_room(storage, name, results_dir / name, url)
-        if contents.total_bytes + _SPARE_BYTES > free_bytes(results_dir):
-            raise AdapterSweepError(
-                f"{results_dir}: no room for the study's files: {contents.total_bytes:,} bytes are needed"
-            )
-        asides = {name: results_dir / f".{name}.restoring" for name in names}
-        identities = {name: secrets.token_hex(16) for name in names}
-        for name in names:
-            undo.callback(_remove, asides[name])
-            _remove(asides[name])
-            contents.unpack(name, asides[name])
-            with folder_errors(str(asides[name])):
-                mark(asides[name], identities[name])
-        with ledger_errors(f"study {contents.study!r} cannot be restored"):
-            for name in names:
-                import_study(storage, name, contents.ledger[name], identities[name])
-                undo.callback(_forget, storage, name)  # now it is ours to remove
-            for name in names:
-                asides[name].replace(results_dir / name)
-                undo.callback(_remove, results_dir / name)
-                _let_go(contents.ledger[name], locks_folder(url, results_dir) / name)
-            for name in reversed(names):  # the study first: finalists without theirs could not be deleted
-                complete_import(storage, name, contents.ledger[name])
-        undo.pop_all()
-        return contents.study
 
 
 def _overview(ledger: Ledger, confirming: Ledger | None) -> Overview:
@@ -239,59 +191,3 @@ def _nobody_works(name: str, ledgers: list[Ledger], url: str, results_dir: Path,
                 f"first: {command('stop', name, url=url, results_dir=results_dir)}"
             )
         yield
-
-
-def _make_room(storage: optuna.storages.RDBStorage, name: str, folder: Path, url: str) -> None:
-    """Remove what a restore left that was cut short; refuse where there is anything else of that name."""
-    with ledger_errors(f"study {name!r} cannot be restored"):
-        names = optuna.get_all_study_names(storage)
-        known = name in names
-        # Finalists whose study is gone belong to nobody, and no command could name them.
-        alone = name.endswith(CONFIRMED) and name.removesuffix(CONFIRMED) not in names
-        if known and (alone or is_half_imported(storage, name)):
-            _remove_own(folder, imported_identity(storage, name), url)
-            _forget(storage, name)
-        elif known:
-            raise UserInputError(f"there is a study {name!r} already; restore into another results_dir")
-    if folder.exists():
-        raise UserInputError(f"{folder} exists already; restore into another results_dir")
-
-
-def _forget(storage: optuna.storages.BaseStorage, name: str) -> None:
-    if name in optuna.get_all_study_names(storage):
-        optuna.delete_study(study_name=name, storage=storage)
-
-
-def _remove_own(folder: Path, identity: str | None, url: str) -> list[Path]:
-    """Remove a study's folder; where it is not known to be the study's, leave it, and return it."""
-    if not folder.exists():
-        return []
-    if not is_own(folder, identity, url):
-        return [folder]
-    if folder.is_symlink():
-        raise AdapterSweepError(f"{folder} is a link; remove what it leads to, and the link, by hand")
-    with folder_errors(str(folder)):  # what says whose it is goes last: cut short, this can be finished
-        for path in [path for path in folder.iterdir() if path.name != MARK]:
-            _remove(path)
-    _remove(folder)
-    return []
-
-
-def _remove(path: Path) -> None:
-    try:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise AdapterSweepError(f"{error.filename or path}: cannot be removed: {error.strerror}") from None
-
-
-def _let_go(told: dict[str, Any], locks: Path) -> None:
-    """Mark the trials that ran when the study was archived as nobody's: else another host's might be meant."""
-    for trial in told["trials"]:
-        if trial["state"] == "RUNNING":
-            locks.mkdir(parents=True, exist_ok=True)
-            (locks / f"{trial['number']}.lock").touch()
