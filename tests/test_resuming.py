@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import load_file
 
 from adapter_sweep import resuming
+from adapter_sweep.checkpoints import CHECKPOINT_FILE, discard
 from adapter_sweep.cohort import Ready, make_ready, train_trials
 from adapter_sweep.engine.backbone import structure_of
 from adapter_sweep.interrupts import listening
-from adapter_sweep.resuming import CHECKPOINT_FILE, TrialsKeeper, discard
+from adapter_sweep.resuming import TrialsKeeper
 from adapter_sweep.study.stopping import Stopped
 from adapter_sweep.trial import Outcome, Prepared, prepare_trial
 from toy_bench import Table, Watch, toy_bench, toy_config, undisturbed

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from adapter_sweep.bench import Bench, scoring_bounds
+from adapter_sweep.checkpoints import discard
 from adapter_sweep.config import SweepConfig
 from adapter_sweep.engine import guards
 from adapter_sweep.engine.activations import Stored
@@ -20,7 +21,7 @@ from adapter_sweep.engine.stopping import Best, weights_of
 from adapter_sweep.engine.training import train_cohort
 from adapter_sweep.errors import GuardError
 from adapter_sweep.records import TrialState
-from adapter_sweep.resuming import Gathered, Kept, TrialsKeeper, checkpoint_key, discard, newest
+from adapter_sweep.resuming import Gathered, Kept, TrialsKeeper, checkpoint_key, newest
 from adapter_sweep.trial import LatencyTable, Outcome, Prepared, TrialWatcher, prepare_trial
 
 __all__ = ["Ready", "make_ready", "run_trial", "train_trials"]

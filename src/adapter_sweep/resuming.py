@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,10 +13,12 @@ from typing import Any, Literal
 from torch import Tensor
 
 from adapter_sweep.bench import Bench
+from adapter_sweep.checkpoints import CHECKPOINT_FILE, discard
 from adapter_sweep.engine.adapters import AdaptedModel
 from adapter_sweep.engine.checkpoint import (
     Contents,
     NoCheckpointError,
+    key_of,
     load_checkpoint,
     pack,
     save_checkpoints,
@@ -27,9 +29,8 @@ from adapter_sweep.engine.progress import Standing, Training
 from adapter_sweep.engine.stopping import Best
 from adapter_sweep.trial import Prepared
 
-__all__ = ["CHECKPOINT_FILE", "Gathered", "Kept", "TrialsKeeper", "checkpoint_key", "discard", "newest"]
+__all__ = ["Gathered", "Kept", "TrialsKeeper", "checkpoint_key", "newest", "of_key"]
 
-CHECKPOINT_FILE = "checkpoint.safetensors"
 _log = logging.getLogger(__name__)
 
 _SHARE = 0.005  # of the time, that keeping may take where it is left to us
@@ -85,6 +86,11 @@ def checkpoint_key(trial: Prepared, bench: Bench) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
+def of_key(folders: Iterable[Path], key: str) -> list[Path]:
+    """Those of the folders with a checkpoint that a trial of this key can go on from, as far as it says itself."""
+    return [folder for folder in folders if key_of(folder / CHECKPOINT_FILE) == key]
+
+
 def newest(folders: Sequence[Path], key: str, model: AdaptedModel) -> Kept | None:
     """What the newest checkpoint says that a trial can go on from; None where there is none.
 
@@ -110,14 +116,6 @@ def newest(folders: Sequence[Path], key: str, model: AdaptedModel) -> Kept | Non
             else:
                 return kept
     return None
-
-
-def discard(folders: Sequence[Path]) -> None:
-    """Delete the checkpoints of these folders, and what was left of writing them."""
-    for folder in folders:
-        for path in (folder / CHECKPOINT_FILE, *folder.glob(f".{CHECKPOINT_FILE}.*")):
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
 
 
 class TrialsKeeper:

@@ -18,13 +18,14 @@ from typing import Literal
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from adapter_sweep.checkpoints import CHECKPOINT_FILE
 from adapter_sweep.config.compose import compose
 from adapter_sweep.engine.adapters import AdaptedModel
 from adapter_sweep.engine.progress import Standing
 from adapter_sweep.engine.training import train_cohort
 from adapter_sweep.opening import open_bench
 from adapter_sweep.provenance import cpu_name
-from adapter_sweep.resuming import CHECKPOINT_FILE, Gathered, TrialsKeeper
+from adapter_sweep.resuming import Gathered, TrialsKeeper
 from adapter_sweep.trial import method_spec, train_spec
 
 

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import shlex
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from rich.console import Console
 
 from adapter_sweep.cli import publishing
 from adapter_sweep.cli.publishing import THREAD, Publisher
-from adapter_sweep.cli.reconciling import reconcile_command, reconcile_studies
+from adapter_sweep.cli.reconciling import reconcile_studies
 from adapter_sweep.config.compose import compose
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.study.ledger import CURVES_FILE, Ledger
@@ -180,12 +179,3 @@ def test_two_hosts_reconcile_at_once(tmp_path: Path, proxy: Proxy) -> None:
     proxy.heal()
     reconcile("twice", tmp_path / "one", proxy.uri)
     assert_agreement("twice", tmp_path / "one", uri=proxy.uri)
-
-
-def test_the_command_that_is_named(tmp_path: Path) -> None:
-    config = compose([f"results_dir={tmp_path}/a b", "tracking.uri=http://ann:s3cret@host:80"]).config
-    command = shlex.split(reconcile_command("quick.confirmed", config))
-    assert command[:3] == ["adapter-sweep", "reconcile", "quick"]
-    again = compose(command[3:]).config  # as the shell and Hydra read it
-    assert (again.results_dir, again.tracking.uri) == (f"{tmp_path}/a b", "http://***@host:80")
-    assert reconcile_command("quick", compose([]).config) == "adapter-sweep reconcile quick"

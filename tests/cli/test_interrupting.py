@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from adapter_sweep.checkpoints import CHECKPOINT_FILE
 from adapter_sweep.records import StudyView, TrialState
-from adapter_sweep.resuming import CHECKPOINT_FILE
 from adapter_sweep.study.ledger import Ledger, storage_url
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]

@@ -124,6 +124,21 @@ def test_delete_removes_all_of_one_study_and_nothing_else(
     assert again.stderr.startswith("error: there is no study 'movies'")
 
 
+def test_delete_says_what_it_leaves_of_another_ledgers_study(cli: Cli, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    fill(tmp_path / "elsewhere", "movies")
+    fill(results, "movies")
+    storage = f"study.storage=sqlite:///{tmp_path / 'elsewhere' / 'optuna.db'}"
+    done = cli("delete", "movies", "--yes", "tracking=none", storage)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "Deleted movies: 4 trials",
+        "warning: results/movies was left: nothing says that it is this study's and not another ledger's",
+    ]
+    assert len(list(results.glob("movies/trials/*/adapter.safetensors"))) == 4
+    assert "holds no study" not in cli("show", "movies").stderr
+
+
 def test_delete_takes_the_runs_and_artifacts_of_that_study_alone(cli: Cli, tmp_path: Path) -> None:
     results = tmp_path / "results"
     for name in ("movies", "movies2"):
@@ -202,7 +217,7 @@ def test_a_delete_that_was_cut_short_is_finished_by_another(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(management, "_forget", killed)  # files gone, ledger there
+        patch.setattr(management, "forget", killed)  # files gone, ledger there
         assert cli("delete", "movies", "--yes", "tracking=none").returncode == 130
     assert "half deleted" in cli("list").stdout
     with pytest.raises(Exception, match="is half deleted; finish it first: adapter-sweep delete movies"):

@@ -7,6 +7,7 @@ from multiprocessing.synchronize import Event
 import pytest
 import torch
 
+from adapter_sweep.engine import latency
 from adapter_sweep.engine.adapters import AdaptedModel, BottleneckSpec
 from adapter_sweep.engine.latency import (
     LatencySpec,
@@ -129,6 +130,37 @@ def test_nobody_trains_while_latency_is_read() -> None:
         stop.set()
         worker.join(30)
     assert worker.exitcode == 0
+
+
+def test_who_waits_for_long_says_for_what(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(latency, "_PATIENCE_SECONDS", 0.01)
+
+    def train() -> None:
+        with training_step():
+            pass
+
+    def read() -> None:
+        with quiet_host():
+            pass
+
+    said = []
+    for holding, waiting in ((quiet_host, train), (training_step, read)):
+        caplog.clear()
+        waiter = threading.Thread(target=waiting)
+        with holding():
+            waiter.start()
+            ends = time.monotonic() + 30
+            while not caplog.messages and time.monotonic() < ends:
+                time.sleep(0.01)
+        waiter.join(30)
+        said.append(caplog.messages)
+    assert [[text.rpartition("; they hold ")[0] for text in texts] for texts in said] == [
+        ["waiting for other processes of yours on this host that read latency"],
+        ["waiting for other processes of yours on this host that train"],
+    ]
+    caplog.clear()
+    train()
+    assert caplog.messages == []
 
 
 def test_training_steps_do_not_wait_for_each_other() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 _TICKETS = os.environ.get("ADAPTER_SWEEP_KILLS")
 _TRIAL_FILES = {"adapter.safetensors": "weights", "adapter.json": "adapter", "curves.json": "curves"}
-_SHARED_LOCK = 1  # fcntl.LOCK_SH, which is held around each training step
+_SHARED_LOCK = 5  # fcntl.LOCK_SH | fcntl.LOCK_NB, which is tried before each training step
 _seen: dict[str, int] = {}
 _busy = False
 _in_trial = False

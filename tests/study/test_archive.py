@@ -18,9 +18,11 @@ from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.records import StudyView, TrialState
 from adapter_sweep.report import front
 from adapter_sweep.study import archive as archives
-from adapter_sweep.study import management
+from adapter_sweep.study import restoring
 from adapter_sweep.study.ledger import Ledger, storage_url
-from adapter_sweep.study.management import archive_study, restore_study
+from adapter_sweep.study.management import archive_study, delete_study
+from adapter_sweep.study.ownership import MARK
+from adapter_sweep.study.restoring import restore_study
 
 Members = dict[str, bytes]
 
@@ -64,7 +66,9 @@ def read(results: Path, name: str = "toy") -> Ledger:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """A study's files, but for that which says whose they are."""
+    found = [path for path in folder.rglob("*") if path.is_file() and path != folder / MARK]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
 @pytest.fixture
@@ -150,10 +154,10 @@ def test_a_restore_that_is_cut_short_leaves_no_study(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(management, at, cut)
+        patch.setattr(restoring, at, cut)
         if killed:  # nothing is tidied up
-            patch.setattr(management, "_remove", lambda _: None)
-            patch.setattr(management, "_forget", lambda *_: None)
+            patch.setattr(restoring, "remove", lambda _: None)
+            patch.setattr(restoring, "forget", lambda *_: None)
         with pytest.raises(KeyboardInterrupt):
             restore_study(packed, **place(tmp_path / "two"))
     assert Ledger.read_all(**place(tmp_path / "two")) == []
@@ -175,14 +179,14 @@ def with_finalists(results: Path, archive: Path) -> Path:
 def test_a_study_that_another_begins_meanwhile_is_not_replaced(
     packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    imports = management.import_study
+    imports = restoring.import_study
 
-    def begun_elsewhere(storage: optuna.storages.RDBStorage, name: str, told: Any) -> None:
+    def begun_elsewhere(storage: optuna.storages.RDBStorage, name: str, told: Any, identity: str) -> None:
         other = optuna.create_study(study_name=name, storage=storage)
         other.add_trial(optuna.create_trial(value=1.0))
-        imports(storage, name, told)
+        imports(storage, name, told, identity)
 
-    monkeypatch.setattr(management, "import_study", begun_elsewhere)
+    monkeypatch.setattr(restoring, "import_study", begun_elsewhere)
     with pytest.raises(UserInputError, match="there is a study 'toy' already"):
         restore_study(packed, **place(tmp_path / "two"))
     kept = optuna.load_study(study_name="toy", storage=storage_url(None, tmp_path / "two"))
@@ -194,7 +198,7 @@ def test_a_restore_killed_between_a_study_and_its_finalists_is_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive, two = with_finalists(tmp_path / "one", tmp_path / "toy.zip"), place(tmp_path / "two")
-    completes, done = management.complete_import, list[str]()
+    completes, done = restoring.complete_import, list[str]()
 
     def killed(storage: optuna.storages.RDBStorage, name: str, told: Any) -> None:
         if done:
@@ -203,13 +207,13 @@ def test_a_restore_killed_between_a_study_and_its_finalists_is_done_again(
         done.append(name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(management, "complete_import", killed)
-        patch.setattr(management, "_remove", lambda _: None)
-        patch.setattr(management, "_forget", lambda *_: None)
+        patch.setattr(restoring, "complete_import", killed)
+        patch.setattr(restoring, "remove", lambda _: None)
+        patch.setattr(restoring, "forget", lambda *_: None)
         with pytest.raises(KeyboardInterrupt):
             restore_study(archive, **two)
     assert done == ["toy"]
-    management.delete_study("toy", **two, before=lambda _: None)
+    delete_study("toy", **two, before=lambda _: None)
     assert optuna.get_all_study_names(storage_url(None, tmp_path / "two")) == []
     restore_study(archive, **two)
     assert read(tmp_path / "two", "toy.confirmed").fact("definition") == {"confirms": "toy"}
@@ -292,6 +296,8 @@ NAMES = [
     "files/toy/C:x",
     "files/toy/a\nb",
     "files/toy/" + "x" * 256,
+    "files/toy/.identity",
+    "files/toy/.identity/x",
     "filesystem",
 ]
 
@@ -327,6 +333,9 @@ LEDGERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "trials": lambda told: told.update(trials="many"),
     "number of trials": fact_of_the_study("n_trials", "x"),
     "stop": fact_of_the_study("stop", "x"),
+    "job": fact_of_the_study("job", "x"),
+    "job of nothing": fact_of_the_study("job", {}),
+    "job of numbers": fact_of_the_study("job", {"overrides": [1]}),
     "stop's time": fact_of_the_study("stop", {"asked": "x", "count": 1}),
     "section": fact_of_the_study("config", {"task": "x"}),
     "death": fact_of_a_trial(2, "death", {"state": "x", "reason": "y"}),

@@ -16,6 +16,7 @@ import optuna
 import pytest
 from ledgers import finish, hang_then_tell, start
 
+from adapter_sweep.checkpoints import CHECKPOINT_FILE
 from adapter_sweep.records import TrialState
 from adapter_sweep.study.heart import Heart
 from adapter_sweep.study.ledger import Ledger, TrialTakenError, storage_url
@@ -77,6 +78,20 @@ def test_a_configuration_that_kills_its_process_is_retried_so_often_and_has_fail
     assert str(trials[-1].reason).startswith(f"its process ended without a word{times}")
     assert len(ledger.view().counted()) == 1
     assert finish(ledger, 2) == [numbers[-1] + 1]  # another configuration
+
+
+def test_no_checkpoint_stays_of_a_configuration_that_is_given_up(tmp_path: Path) -> None:
+    ledger = start(tmp_path, max_retries=1)
+    left = []
+    for _ in range(2):
+        folder = ledger.trial_folder(die(ledger).number)
+        folder.mkdir(parents=True)
+        (folder / CHECKPOINT_FILE).touch()
+        (folder / "kept.txt").touch()
+        ledger.recover()
+        left.append(len([*tmp_path.rglob(CHECKPOINT_FILE)]))
+    assert left == [1, 0]
+    assert len([*tmp_path.rglob("kept.txt")]) == 2
 
 
 def test_an_interruption_is_no_death(tmp_path: Path) -> None:

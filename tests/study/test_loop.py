@@ -10,6 +10,7 @@ import pytest
 import torch
 from ledgers import start
 
+from adapter_sweep.checkpoints import CHECKPOINT_FILE
 from adapter_sweep.config.quoting import literal
 from adapter_sweep.config.space import parse_space
 from adapter_sweep.engine.saving import load_adapted
@@ -102,6 +103,25 @@ def test_a_single_trial_shows_its_fixed_parameters(room: Room, tmp_path: Path) -
     assert room.watch.begun == [(0, {"method.width": 4})]
     (trial,) = room.ledger.view().trials
     assert (trial.state, dict(trial.params), trial.overrides) == (TrialState.COMPLETE, {"method.width": 4}, ())
+
+
+def test_the_same_single_trial_goes_on_where_it_was_interrupted(room: Room, tmp_path: Path) -> None:
+    room.ledger = start(tmp_path, {}, name="single", objectives=OBJECTIVES)
+    room.values["train"]["checkpoint_every"] = 1
+
+    def run(**train: object) -> list[str]:
+        values = {**room.values, "train": {**room.values["train"], **train}}
+        run_trials(room.ledger, room.bench, values, None, room.watch)
+        return sorted(path.parent.name for path in tmp_path.glob(f"single/trials/*/{CHECKPOINT_FILE}"))
+
+    room.break_at("scoring", KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert run(lr=1e-4) == ["00000"]  # another trial, which neither goes on from it nor takes it away
+    assert room.watch.resumes == []
+    assert run() == []
+    assert [number for number, _ in room.watch.resumes] == [2]
+    assert room.states() == [TrialState.INTERRUPTED, TrialState.COMPLETE, TrialState.COMPLETE]
 
 
 def test_over_budget_trials_are_refused_and_the_sampler_is_told(room: Room) -> None:
@@ -392,3 +412,11 @@ def test_who_waits_takes_over_what_another_process_leaves(room: Room, monkeypatc
     trial, hold = asked
     threading.Timer(5.0, lambda: (other._heart.remove(trial._trial_id), hold.close())).start()
     assert room.run(2, wait=True) == [TrialState.INTERRUPTED, TrialState.COMPLETE, TrialState.COMPLETE]
+
+
+def test_who_has_its_trials_waits_for_none_that_another_asked_for(room: Room) -> None:
+    room.run(1)
+    asked = room.open().ask(2)
+    assert asked is not None
+    assert room.run(1, wait=True) == [TrialState.COMPLETE, TrialState.RUNNING]
+    asked[1].close()

@@ -10,12 +10,13 @@ from adapter_sweep.cli.capacity import Capacity, find_capacity, worker_threads
 from adapter_sweep.cli.identity import definition, reproducing, shareable
 from adapter_sweep.config import SweepConfig, validate, with_params
 from adapter_sweep.config.compose import Composed
-from adapter_sweep.config.space import grid_points
+from adapter_sweep.config.space import Dimension, grid_points
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.opening import open_bench
+from adapter_sweep.records import Direction
 from adapter_sweep.study.ledger import Ledger, storage_url
 
-__all__ = ["Begun", "begin"]
+__all__ = ["Begun", "begin", "ledger_arguments"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Begun:
     total: int
     recovered: int
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is anything to run or to wait for: others may still run the last trials, or die."""
+        return self.done < self.total or bool(self.ledger.awaited(self.total))
+
 
 def begin(composed: Composed, name: str, *, single: bool) -> Begun:
     """Load what a configuration names and open its study, making it where there is none.
@@ -61,18 +67,12 @@ def begin(composed: Composed, name: str, *, single: bool) -> Begun:
     }
     begun = {key: "as the study was begun" for key, was_auto in changed.items() if was_auto}
     bench = replace(bench, reasons={**bench.reasons, **begun})
-    study: dict[str, Any] = {
-        "name": name,
-        "url": url,
-        "results_dir": results_dir,
-        "definition": definition(composed, bench, single=single),
-        "objectives": config.objectives,
-        "space": composed.space,
-        "sampler": "random" if single else config.study.sampler,  # a single trial leaves nothing to sample
-        "seed": config.study.seed,
-        "max_retries": config.study.max_retries,
-        "heartbeat_seconds": config.study.heartbeat_seconds,
-    }
+    told = definition(composed, bench, single=single)
+    study = ledger_arguments(
+        config, name, url, results_dir, definition=told, objectives=config.objectives, space=composed.space
+    )
+    if single:
+        study["sampler"] = "random"  # a single trial leaves nothing to sample
     ledger = Ledger.start(**study)
     recovered = ledger.recover()
     done = len(ledger.view().counted())
@@ -88,6 +88,31 @@ def begin(composed: Composed, name: str, *, single: bool) -> Begun:
             **({} if single else {"job": {"overrides": reproducing(composed, bench)}}),
         )
     return Begun(ledger, study, bench, capacity, done, total, recovered)
+
+
+def ledger_arguments(
+    config: SweepConfig,
+    name: str,
+    url: str,
+    results_dir: Path,
+    *,
+    definition: Mapping[str, Any],
+    objectives: Mapping[str, Direction],
+    space: Mapping[str, Dimension],
+) -> dict[str, Any]:
+    """What `Ledger.start` is given to begin, to go on with or to join a study of these settings."""
+    return {
+        "name": name,
+        "url": url,
+        "results_dir": results_dir,
+        "definition": definition,
+        "objectives": objectives,
+        "space": space,
+        "sampler": config.study.sampler,
+        "seed": config.study.seed,
+        "max_retries": config.study.max_retries,
+        "heartbeat_seconds": config.study.heartbeat_seconds,
+    }
 
 
 def _as_begun(composed: Composed, name: str, url: str) -> SweepConfig:

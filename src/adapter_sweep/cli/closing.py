@@ -1,6 +1,5 @@
 """How a sweep ends: its report, and the last words on the terminal."""
 
-import shlex
 from pathlib import Path
 
 from rich.console import Console
@@ -8,12 +7,12 @@ from rich.console import Console
 from adapter_sweep.cli.printing import print_confirmed, print_front, print_record
 from adapter_sweep.cli.publishing import Publisher
 from adapter_sweep.cli.reporting import report_study
-from adapter_sweep.config.quoting import quoted
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.records import TrialState
+from adapter_sweep.study.commands import command
 from adapter_sweep.study.ledger import Ledger
 
-__all__ = ["close_study", "where_option"]
+__all__ = ["close_study"]
 
 
 def close_study(
@@ -37,16 +36,9 @@ def close_study(
         f"Tables      {paths.trials_csv}, {paths.front_csv.name}, {paths.front_json.name}, {paths.front_png.name}"
     )
     if publisher.on:
-        console.print(f"Compare     {publisher.server or 'adapter-sweep ui' + where_option(results_dir)}")
+        console.print(f"Compare     {publisher.server or command('ui', url=None, results_dir=results_dir)}")
     if one is not None and one.state is not TrialState.COMPLETE:
         raise AdapterSweepError(f"the trial was {one.state}: {one.reason}")
     if not view.in_state(TrialState.COMPLETE):
         reasons = {t.reason for t in view.trials if t.reason}
         raise AdapterSweepError("no trial was completed: " + "; ".join(sorted(reasons)[:3]))
-
-
-def where_option(results_dir: Path) -> str:
-    """What a further command on the study needs, where its results are not in the usual place."""
-    if results_dir == Path("results"):
-        return ""
-    return " " + shlex.quote(f"results_dir={quoted(str(results_dir))}")

@@ -8,16 +8,16 @@ from typing import Any
 from rich.console import Console
 
 from adapter_sweep.bench import Bench
+from adapter_sweep.cli.beginning import ledger_arguments
 from adapter_sweep.cli.capacity import find_capacity, worker_threads
 from adapter_sweep.cli.display import Display
 from adapter_sweep.cli.identity import masked, reproducing_with
 from adapter_sweep.cli.printing import open_console, print_confirmed
-from adapter_sweep.cli.publishing import Publisher
-from adapter_sweep.cli.reconciling import reconcile_command
+from adapter_sweep.cli.publishing import Publisher, publisher_of
 from adapter_sweep.cli.reporting import report_study
 from adapter_sweep.cli.running import Work, run_work
 from adapter_sweep.cli.selecting import Selection
-from adapter_sweep.config import IntRange, parse_dimension, validate
+from adapter_sweep.config import Dimension, IntRange, parse_dimension, validate
 from adapter_sweep.config.compose import Composed
 from adapter_sweep.config.definitions import EFFORT, MEMORY
 from adapter_sweep.config.naming import key_of
@@ -97,15 +97,7 @@ class _Confirming:
             f"Confirming  {self.view.name}: configurations {names} on {len(seeds)} fresh seeds, "
             f"{examples} test examples; {done} of {total} runs are done, those of earlier commands included"
         )
-        publisher = Publisher(
-            ledger,
-            self.results_dir,
-            config.tracking.uri,
-            config.tracking.enabled,
-            console,
-            confirms=parent,
-            reconcile=reconcile_command(self.view.name, config),
-        )
+        publisher = publisher_of(ledger, config.tracking, self.url, self.results_dir, console, confirms=parent)
         display = Display(console, what="run", metric=settings.task.metric)  # whose numbers are no trial's of the study
 
         def anchors() -> None:
@@ -175,26 +167,24 @@ class _Confirming:
         facts = bench.provenance()
         train = {key: value for key, value in values["train"].items() if key not in EFFORT}
         searched = {name: text for name, text in self.view.search_space.items() if key_of(name) not in SEEDS}
-        space = {name: parse_dimension(name, text) for name, text in searched.items()}
-        return {
-            "name": confirming_study(self.view.name),
-            "url": self.url,
-            "results_dir": self.results_dir,
-            "definition": {
-                "confirms": self.view.name,
-                "created": self.view.created.isoformat() if self.view.created else None,
-                **{key: values[key] for key in ("backbone", "task", "method", "methods", "latency") if key in values},
-                "train": train,
-                **{key: facts[key] for key in ("device", "model_fingerprint", "data_fingerprint")},
-            },
-            "objectives": {"test_accuracy": "maximize"},
-            "space": {**space, SEED: IntRange(0, 2**31 - 1)},
-            "sampler": "random",
-            "seed": 0,
-            "points": points,
-            "max_retries": self.composed.config.study.max_retries,
-            "heartbeat_seconds": self.composed.config.study.heartbeat_seconds,
+        space: dict[str, Dimension] = {name: parse_dimension(name, text) for name, text in searched.items()}
+        definition: dict[str, Any] = {
+            "confirms": self.view.name,
+            "created": self.view.created.isoformat() if self.view.created else None,
+            **{key: values[key] for key in ("backbone", "task", "method", "methods", "latency") if key in values},
+            "train": train,
+            **{key: facts[key] for key in ("device", "model_fingerprint", "data_fingerprint")},
         }
+        arguments = ledger_arguments(
+            self.composed.config,
+            confirming_study(self.view.name),
+            self.url,
+            self.results_dir,
+            definition=definition,
+            objectives={"test_accuracy": "maximize"},
+            space=space | {SEED: IntRange(0, 2**31 - 1)},
+        )
+        return {**arguments, "sampler": "random", "seed": 0, "points": points}
 
     def _entries(self, before: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """What is confirmed, that of earlier commands included."""

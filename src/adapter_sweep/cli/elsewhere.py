@@ -11,17 +11,17 @@ from typing import Protocol
 from rich.console import Console
 
 from adapter_sweep.cli.beginning import begin
-from adapter_sweep.cli.closing import close_study, where_option
+from adapter_sweep.cli.closing import close_study
 from adapter_sweep.cli.display import Display
 from adapter_sweep.cli.identity import study_name
 from adapter_sweep.cli.joining import Here, join_study
 from adapter_sweep.cli.printing import open_console
-from adapter_sweep.cli.publishing import Publisher
-from adapter_sweep.cli.reconciling import reconcile_command
+from adapter_sweep.cli.publishing import Publisher, publisher_of
 from adapter_sweep.config.compose import Composed
 from adapter_sweep.config.schema import LocalWorkers
 from adapter_sweep.errors import AdapterSweepError
 from adapter_sweep.records import TrialState
+from adapter_sweep.study.commands import command
 from adapter_sweep.study.ledger import Ledger, storage_url
 from adapter_sweep.study.storage import STORAGE_VARIABLE
 
@@ -127,17 +127,9 @@ def run_elsewhere(composed: Composed, hire: Callable[[Errand], Crew]) -> None:
         with console.status("Beginning the study on the cluster …"):
             crew.begin()
         ledger = Ledger.read(name, url=url, results_dir=results_dir)
-        tracking = composed.config.tracking
-        publisher = Publisher(
-            ledger,
-            results_dir,
-            tracking.uri,
-            tracking.enabled,
-            console,
-            reconcile=reconcile_command(name, composed.config),
-        )
+        publisher = publisher_of(ledger, composed.config.tracking, url, results_dir, console)
         _Watch(ledger, crew, publisher, console, Display(console, metric=composed.config.task.metric)).run(
-            results_dir, composed.config.study.n_trials
+            results_dir, url, composed.config.study.n_trials
         )
     finally:
         crew.close()
@@ -153,7 +145,7 @@ class _Watch:
         self._begun: set[int] = set()
         self._ended: set[int] = set()
 
-    def run(self, results_dir: Path, asked: int) -> None:
+    def run(self, results_dir: Path, url: str, asked: int) -> None:
         ledger = self._ledger
         view, recovered = ledger.view(), ledger.recover()
         over = [trial for trial in view.trials if trial.state is not TrialState.RUNNING]
@@ -168,7 +160,7 @@ class _Watch:
                 self._follow(total)
         except KeyboardInterrupt:
             self._leave()
-            report = f"adapter-sweep report {ledger.name}{where_option(results_dir)}"
+            report = command("report", ledger.name, url=url, results_dir=results_dir)
             self._console.print(
                 f"\nInterrupted. The study is kept; the same command continues it. What there is so far: {report}"
             )

@@ -9,12 +9,12 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from adapter_sweep.cli.beginning import ledger_arguments
 from adapter_sweep.cli.capacity import find_capacity, worker_threads
 from adapter_sweep.cli.display import Display
 from adapter_sweep.cli.identity import facts_of_definition
 from adapter_sweep.cli.printing import open_console
-from adapter_sweep.cli.publishing import Publisher
-from adapter_sweep.cli.reconciling import reconcile_command
+from adapter_sweep.cli.publishing import publisher_of
 from adapter_sweep.cli.running import Work, run_work
 from adapter_sweep.config import SweepConfig, validate, with_params
 from adapter_sweep.config.given import option
@@ -102,31 +102,17 @@ def join_study(name: str, here: Here) -> None:
         bench = open_bench(config, threads=worker_threads(config))
         begun = dict.fromkeys(("precision", "attention"), "as the study was begun")
         bench = replace(bench, reasons={**bench.reasons, **begun})
-        study: dict[str, Any] = {
-            "name": name,
-            "url": url,
-            "results_dir": results_dir,
-            "definition": {**known.fact("definition"), **facts_of_definition(bench)},
-            "objectives": view.objectives,
-            "space": {key: parse_dimension(key, text) for key, text in config.search_space.items()},
-            "sampler": config.study.sampler,
-            "seed": config.study.seed,
-            "max_retries": config.study.max_retries,
-            "heartbeat_seconds": config.study.heartbeat_seconds,
-        }
+        told = {**known.fact("definition"), **facts_of_definition(bench)}
+        space = {key: parse_dimension(key, text) for key, text in config.search_space.items()}
+        study = ledger_arguments(
+            config, name, url, results_dir, definition=told, objectives=view.objectives, space=space
+        )
         ledger = Ledger.start(**study)
         recovered = ledger.recover()
         done = len(ledger.view().counted())
         capacity = find_capacity(config, bench, max(1, total - done))
         bench = replace(bench, threads=capacity.threads)
-    publisher = Publisher(
-        ledger,
-        results_dir,
-        config.tracking.uri,
-        config.tracking.enabled,
-        console,
-        reconcile=reconcile_command(ledger.name, config),
-    )
+    publisher = publisher_of(ledger, config.tracking, url, results_dir, console)
     display = Display(console, metric=config.task.metric)
     display.opening(ledger.view(), total, results_dir, recovered=recovered, workers=capacity.workers)
     try:

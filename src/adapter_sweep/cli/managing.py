@@ -7,13 +7,14 @@ from pathlib import Path
 import typer
 
 from adapter_sweep.cli.printing import open_console, print_columns
-from adapter_sweep.cli.publishing import Publisher
+from adapter_sweep.cli.publishing import Publisher, publisher_of
 from adapter_sweep.cli.reporting import report_study
-from adapter_sweep.cli.standing import best_score, done, metric_name, told, where, where_is
+from adapter_sweep.cli.standing import best_score, done, metric_name, told, where_is
 from adapter_sweep.config import SweepConfig
 from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.records import StudyView, TrialState
+from adapter_sweep.study.commands import command
 from adapter_sweep.study.confirmation import confirming_study
 from adapter_sweep.study.ledger import Ledger
 from adapter_sweep.study.management import (
@@ -23,9 +24,9 @@ from adapter_sweep.study.management import (
     delete_study,
     overview,
     overviews,
-    restore_study,
     who_works,
 )
+from adapter_sweep.study.restoring import restore_study
 from adapter_sweep.tracking import TrackingError, remove_runs
 
 __all__ = ["archive", "delete", "print_studies", "restore", "stop_study"]
@@ -80,7 +81,8 @@ def delete(study: str, config: SweepConfig, *, sure: bool) -> None:
     found = overview(study, **place)
     if found.at_work:
         raise UserInputError(
-            f"delete: study {study!r} is being worked on: {', '.join(found.at_work)}; first: adapter-sweep stop {study}"
+            f"delete: study {study!r} is being worked on: {', '.join(found.at_work)}; "
+            f"first: {command('stop', study, **place)}"
         )
     uri = _store_of(found.view, config)
     if not sure:
@@ -101,9 +103,12 @@ def delete(study: str, config: SweepConfig, *, sure: bool) -> None:
                 ) from None
 
     with console.status(f"Deleting {study} …"):
-        delete_study(study, **place, before=before)
+        left = delete_study(study, **place, before=before)
     told = f", {runs[0]} runs in MLflow" if runs else ""
-    console.print(f"Deleted {study}: {len(found.view.trials)} trials{told}, its files")
+    files = "" if left else ", its files"
+    console.print(f"Deleted {study}: {len(found.view.trials)} trials{told}{files}")
+    for folder in left:
+        console.print(f"warning: {folder} was left: nothing says that it is this study's and not another ledger's")
 
 
 def archive(study: str, path: Path, config: SweepConfig) -> None:
@@ -131,14 +136,14 @@ def restore(file: Path, config: SweepConfig) -> None:
     console.print(f"Restored    {study}: {len(ledger.view().trials)} trials in {ledger.folder}")
     if config.tracking.enabled:
         with console.status("Showing it in MLflow …"):
-            _show(Publisher(ledger, place["results_dir"], config.tracking.uri, True, console), ledger.folder)
+            _show(publisher_of(ledger, config.tracking, **place, console=console), ledger.folder)
             try:
                 confirming = Ledger.read(confirming_study(study), **place)
             except UserInputError:  # it was never confirmed
                 pass
             else:
-                _show(Publisher(confirming, place["results_dir"], config.tracking.uri, True, console, confirms=ledger))
-    console.print(f"Look at it  adapter-sweep show {study}{where(config)}")
+                _show(publisher_of(confirming, config.tracking, **place, console=console, confirms=ledger))
+    console.print(f"Look at it  {command('show', study, **place)}")
 
 
 def _store_of(view: StudyView, config: SweepConfig) -> str | None:

@@ -48,7 +48,7 @@ def _stop(
     study: _Study,
     where: _Where = None,
     config_dir: _ConfigDir = None,
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for all to leave.")] = 120.0,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for all to leave; then status 1.")] = 120.0,
 ) -> None:
     """Ask all who work on a study to leave it, on any host; what runs is queued again, and `run` continues it."""
     config = _config(where, config_dir)
@@ -61,9 +61,13 @@ def _delete(
     study: _Study,
     where: _Where = None,
     config_dir: _ConfigDir = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, for scripts.")] = False,
 ) -> None:
-    """Delete a study for ever: its ledger, its runs in MLflow and its files together."""
+    """Delete a study for ever: its ledger, its runs in MLflow and its files together. It asks first.
+
+    Somebody who works on it is in the way. Runs that cannot be removed leave all as it was, unless tracking=none says
+    to leave them. Files that are not known to be this study's are left.
+    """
     config = _config(where, config_dir)
     from adapter_sweep.cli.managing import delete
 
@@ -88,7 +92,10 @@ def _restore(
     where: _Where = None,
     config_dir: _ConfigDir = None,
 ) -> None:
-    """Unpack an archived study, into any results folder and database; `run` continues it there."""
+    """Unpack an archived study, into any results folder and database; `run` continues it there.
+
+    Nothing that is there is replaced, and nothing is written before all of the file is checked.
+    """
     config = _config(where, config_dir)
     from adapter_sweep.cli.managing import restore
 

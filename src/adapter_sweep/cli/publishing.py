@@ -7,13 +7,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from adapter_sweep.cli.reconciling import keep_run_ids
+from adapter_sweep.cli.reconciling import keep_run_ids, reconcile_command
+from adapter_sweep.config.schema import TrackingConfig
 from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.records import TrialState
 from adapter_sweep.study.ledger import Ledger
 from adapter_sweep.tracking import PATIENT, Tracker, TrackingError
 
-__all__ = ["THREAD", "Publisher"]
+__all__ = ["THREAD", "Publisher", "publisher_of"]
 
 THREAD = "publisher"
 _PAUSE_SECONDS = 30.0  # before a store that failed is tried again
@@ -261,3 +262,17 @@ class Publisher:
             f"{self._reconcile}",
             soft_wrap=True,
         )
+
+
+def publisher_of(
+    ledger: Ledger,
+    tracking: TrackingConfig,
+    url: str,
+    results_dir: Path,
+    console: Console,
+    *,
+    confirms: Ledger | None = None,
+) -> Publisher:
+    """A publisher of a study, as its settings have it; see `Publisher`."""
+    command = reconcile_command((confirms or ledger).name, url=url, results_dir=results_dir, tracking=tracking.uri)
+    return Publisher(ledger, results_dir, tracking.uri, tracking.enabled, console, confirms=confirms, reconcile=command)

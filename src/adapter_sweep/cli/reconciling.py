@@ -1,6 +1,5 @@
 """`reconcile`: the view of studies in MLflow, brought up to date with the ledger."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,9 +7,8 @@ from rich.console import Console
 
 from adapter_sweep.cli.printing import open_console
 from adapter_sweep.config import SweepConfig
-from adapter_sweep.config.quoting import quoted
-from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.errors import AdapterSweepError, UserInputError
+from adapter_sweep.study.commands import command
 from adapter_sweep.study.confirmation import CONFIRMED, confirming_study
 from adapter_sweep.study.ledger import Ledger, storage_url
 from adapter_sweep.tracking import PATIENT, ReconcileSummary, Tracker, TrackingError
@@ -20,12 +18,9 @@ __all__ = ["keep_run_ids", "reconcile_command", "reconcile_studies"]
 _NAMED = 5  # trials in one line
 
 
-def reconcile_command(study: str, config: SweepConfig) -> str:
-    """The command that brings a study's view up to date, with no password in it."""
-    where = [f"results_dir={quoted(config.results_dir)}"] if config.results_dir != "results" else []
-    for key, value in (("study.storage", config.study.storage), ("tracking.uri", config.tracking.uri)):
-        where += [f"{key}={quoted(mask_credentials(value))}"] if value else []
-    return shlex.join(["adapter-sweep", "reconcile", study.removesuffix(CONFIRMED), *where])
+def reconcile_command(study: str, *, url: str, results_dir: Path, tracking: str | None) -> str:
+    """The command that brings a study's view up to date, with no password in it; see `command`."""
+    return command("reconcile", study.removesuffix(CONFIRMED), url=url, results_dir=results_dir, tracking=tracking)
 
 
 def keep_run_ids(trials_of: Ledger, summary: ReconcileSummary, study_of: Ledger) -> None:

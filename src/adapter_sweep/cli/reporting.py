@@ -7,6 +7,7 @@ from adapter_sweep.records import StudyView
 from adapter_sweep.report import Evidence, ReportPaths, evidence, write_report
 from adapter_sweep.study.confirmation import read_study
 from adapter_sweep.study.importance import with_importance
+from adapter_sweep.study.ownership import check_not_anothers
 
 __all__ = ["Reported", "report_study"]
 
@@ -30,10 +31,11 @@ def report_study(name: str, *, url: str, results_dir: Path, folder: Path) -> Rep
     """Read a study as it stands and write its report.
 
     Raises:
-        UserInputError: there is no such study.
+        UserInputError: there is no such study, or the folder is that of another ledger's.
         AdapterSweepError: the database cannot be used, or the folder cannot be written to.
     """
     study = read_study(name, url=url, results_dir=results_dir)
+    check_not_anothers(folder, study.identity)
     study = with_importance(study)
     found = evidence(study)
     return Reported(study, found, write_report(study, folder, found))

@@ -7,10 +7,11 @@ from typing import Any
 from rich.console import Console
 
 from adapter_sweep.cli.printing import open_console, print_confirmed, print_front
-from adapter_sweep.cli.standing import counts, done, told, where, where_is
+from adapter_sweep.cli.standing import counts, done, told, where_is
 from adapter_sweep.config import SweepConfig
 from adapter_sweep.records import StudyView, TrialState
 from adapter_sweep.report import evidence, front
+from adapter_sweep.study.commands import command
 from adapter_sweep.study.confirmation import read_study
 from adapter_sweep.study.management import Overview, overview
 
@@ -51,8 +52,8 @@ def print_study(study: str, config: SweepConfig, *, as_json: bool) -> None:
     if view.confirmation is not None and (said := evidence(view)) is not None:
         print_confirmed(console, view, said)
     console.print(f"{'Files':<12}{folder}")
-    for label, command in _commands(found, config):
-        console.print(f"{label:<12}{command}")
+    for label, line in _commands(found, config):
+        console.print(f"{label:<12}{line}")
 
 
 def _about(found: Overview, view: StudyView) -> Iterator[tuple[str, str]]:
@@ -79,7 +80,7 @@ def _about(found: Overview, view: StudyView) -> Iterator[tuple[str, str]]:
     if view.created is not None and found.changed is not None:
         yield "Time", f"begun {view.created:%Y-%m-%d %H:%M}, newest change {found.changed:%Y-%m-%d %H:%M}"
     if found.deleting:
-        yield "Standing", f"half deleted; finish it: adapter-sweep delete {view.name}"
+        yield "Standing", "half deleted"
     elif found.at_work:
         yield "Worked on", ", ".join(found.at_work)
     else:
@@ -108,17 +109,17 @@ def _print_reasons(console: Console, view: StudyView) -> None:
 
 
 def _commands(found: Overview, config: SweepConfig) -> Iterator[tuple[str, str]]:
-    name, place = found.view.name, where(config)
+    name, place = found.view.name, where_is(config)
     if found.deleting:
-        yield "Finish", f"adapter-sweep delete {name}{place}"
+        yield "Finish", command("delete", name, **place)
         return
     if found.at_work:
-        yield "Stop", f"adapter-sweep stop {name}{place}"
+        yield "Stop", command("stop", name, **place)
     elif done(found.view) < found.view.n_trials and found.view.search_space:
         yield "Go on", "the `run` that began it, repeated"
     if found.view.in_state(TrialState.COMPLETE):
-        yield "Report", f"adapter-sweep report {name}{place}"
-        yield "Choose", f"adapter-sweep best {name}{place}"
+        yield "Report", command("report", name, **place)
+        yield "Choose", command("best", name, **place)
         if found.view.search_space:
-            yield "Confirm", f"adapter-sweep confirm {name}{place}"
-    yield "Keep", f"adapter-sweep archive {name}{place}"
+            yield "Confirm", command("confirm", name, **place)
+    yield "Keep", command("archive", name, **place)

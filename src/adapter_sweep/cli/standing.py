@@ -1,32 +1,21 @@
 """How a study stands, for the terminal and for scripts, and where commands find it."""
 
-import shlex
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from adapter_sweep.config import SweepConfig
-from adapter_sweep.config.quoting import quoted
-from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.records import StudyView, TrialState, TrialView
 from adapter_sweep.study.ledger import storage_url
 from adapter_sweep.study.management import Overview
 
-__all__ = ["best_score", "counts", "done", "metric_name", "told", "where", "where_is"]
+__all__ = ["best_score", "counts", "done", "metric_name", "told", "where_is"]
 
 
 def where_is(config: SweepConfig) -> dict[str, Any]:
     """The database and the results folder of a command."""
     results_dir = Path(config.results_dir).expanduser()
     return {"url": storage_url(config.study.storage, results_dir), "results_dir": results_dir}
-
-
-def where(config: SweepConfig) -> str:
-    """What a further command needs to find the same studies; the database's URL as it may be shown."""
-    told = [] if config.results_dir == "results" else [f"results_dir={quoted(config.results_dir)}"]
-    if config.study.storage is not None:
-        told.append(f"study.storage={quoted(mask_credentials(config.study.storage))}")
-    return "".join(" " + shlex.quote(text) for text in told)
 
 
 def best_score(view: StudyView) -> tuple[TrialView, float] | None:

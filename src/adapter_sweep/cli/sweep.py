@@ -4,17 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adapter_sweep.cli.beginning import begin
-from adapter_sweep.cli.closing import close_study, where_option
+from adapter_sweep.cli.closing import close_study
 from adapter_sweep.cli.comparing import write_several_report
 from adapter_sweep.cli.display import Display
 from adapter_sweep.cli.elsewhere import run_elsewhere
 from adapter_sweep.cli.identity import reproducing, study_name
 from adapter_sweep.cli.printing import open_console
-from adapter_sweep.cli.publishing import Publisher
-from adapter_sweep.cli.reconciling import reconcile_command
+from adapter_sweep.cli.publishing import publisher_of
 from adapter_sweep.cli.running import Work, run_work
+from adapter_sweep.cli.standing import where_is
 from adapter_sweep.config.compose import Composed
 from adapter_sweep.config.schema import RayWorkers, SlurmWorkers
+from adapter_sweep.study.commands import command
 from adapter_sweep.study.stopping import Stopped
 
 __all__ = ["run_group", "run_single", "run_sweep"]
@@ -42,7 +43,7 @@ def run_group(parts: Sequence[Composed]) -> None:
     names = [study_name(part) for part in parts]
     if len(names) > 1:
         write_several_report(names, parts[0].config)
-    open_console().print(f"Confirm     adapter-sweep confirm {' '.join(names)}")
+    open_console().print(f"Confirm     {command('confirm', *names, **where_is(parts[0].config))}")
 
 
 def run_single(composed: Composed) -> None:
@@ -57,19 +58,13 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
     display = Display(console, metric=config.task.metric)
     with console.status("Loading the backbone and the data …"):
         begun = begin(composed, name, single=single)
+    url = begun.arguments["url"]
     ledger, bench, capacity, done, total = begun.ledger, begun.bench, begun.capacity, begun.done, begun.total
-    publisher = Publisher(
-        ledger,
-        results_dir,
-        config.tracking.uri,
-        config.tracking.enabled,
-        console,
-        reconcile=reconcile_command(name, config),
-    )
+    publisher = publisher_of(ledger, config.tracking, url, results_dir, console)
     display.opening(ledger.view(), total, results_dir, recovered=begun.recovered, workers=capacity.workers)
     ran: list[int] = []
     try:
-        if done < total or (not single and ledger.awaited(total)):  # others may still run the last ones, or die
+        if begun.goes_on:
             work = Work(
                 ledger=ledger,
                 arguments=begun.arguments,
@@ -86,9 +81,9 @@ def _go(composed: Composed, name: str, *, single: bool) -> None:
     except KeyboardInterrupt as interrupt:
         how = "Stopped" if isinstance(interrupt, Stopped) else "Interrupted"
         kept = "It is kept" if single else "The study is kept; the same command continues it"
-        report = f"adapter-sweep report {name}{where_option(results_dir)}"
+        report = command("report", name, url=url, results_dir=results_dir)
         console.print(f"\n{how}. {kept}. What there is so far: {report}")
         publisher.interrupted()
         raise
-    close_study(console, ledger, publisher, results_dir, begun.arguments["url"], single=ran[0] if single else None)
+    close_study(console, ledger, publisher, results_dir, url, single=ran[0] if single else None)
     ledger.leave()  # a group goes on with other studies

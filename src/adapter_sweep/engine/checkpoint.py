@@ -17,7 +17,7 @@ from torch import Tensor
 from adapter_sweep.durable import replacing
 from adapter_sweep.engine.progress import Standing, Training
 
-__all__ = ["Contents", "NoCheckpointError", "load_checkpoint", "pack", "save_checkpoints", "unpack"]
+__all__ = ["Contents", "NoCheckpointError", "key_of", "load_checkpoint", "pack", "save_checkpoints", "unpack"]
 
 _FORMAT = "1"
 
@@ -59,6 +59,16 @@ def save_checkpoints(checkpoints: Mapping[Path, Contents]) -> None:
             save_file(dict(contents.tensors), aside, metadata=told)
             with aside.open("rb") as file:
                 os.fsync(file.fileno())
+
+
+def key_of(path: Path) -> str | None:
+    """The key that a checkpoint says it belongs to; None of what is missing or broken. Its tensors are not read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            key: str | None = (file.metadata() or {}).get("key")
+    except Exception:  # a broken file can raise nearly anything while it is parsed
+        return None
+    return key
 
 
 def load_checkpoint(path: Path, key: str) -> Contents:

@@ -6,9 +6,11 @@ product trains on the host while a reading is taken: `training_step` and `quiet_
 """
 
 import fcntl
+import logging
 import os
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -35,6 +37,8 @@ __all__ = [
 
 NOISY_IQR_OVER_MEDIAN = 0.10
 _BOOTSTRAP = 2000
+_PATIENCE_SECONDS = 10.0  # of waiting for others that nobody is told of
+_log = logging.getLogger(__name__)
 _LOCK = Path(tempfile.gettempdir()) / f"adapter-sweep-latency-{os.getuid()}.lock"
 # Every step passes the gate and a reader keeps it shut: without it, overlapping steps would keep readers out for ever.
 _GATE = _LOCK.with_suffix(".gate")
@@ -247,10 +251,30 @@ def _locked(path: Path, operation: int) -> Iterator[None]:
     """Hold a lock on one of the host's files; the operating system frees it should the process die."""
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
-        fcntl.flock(descriptor, operation)
+        _wait_for(descriptor, operation)
         yield
     finally:
         os.close(descriptor)
+
+
+def _wait_for(descriptor: int, operation: int) -> None:
+    try:
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+        return
+    except BlockingIOError:
+        pass
+    teller = threading.Timer(_PATIENCE_SECONDS, _tell_of_waiting, [operation])
+    teller.daemon = True
+    teller.start()
+    try:
+        fcntl.flock(descriptor, operation)
+    finally:
+        teller.cancel()
+
+
+def _tell_of_waiting(operation: int) -> None:
+    others = "that train" if operation == fcntl.LOCK_EX else "that read latency"
+    _log.warning("waiting for other processes of yours on this host %s; they hold %s", others, _LOCK)
 
 
 @contextmanager

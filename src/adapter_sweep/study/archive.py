@@ -20,6 +20,7 @@ from typing import IO, Any
 from adapter_sweep import __version__
 from adapter_sweep.config.section import NAME
 from adapter_sweep.errors import AdapterSweepError, UserInputError
+from adapter_sweep.study.ownership import MARK
 
 __all__ = ["Contents", "free_bytes", "open_archive", "write_archive"]
 
@@ -198,7 +199,8 @@ def _is_inside(name: str, names: Sequence[str]) -> bool:
         part not in ("", ".", "..") and len(part.encode(errors="replace")) <= _LONGEST_NAME and part.isprintable()
         for part in parts
     )
-    return first == "files" and len(parts) >= 2 and parts[0] in names and plain and not set(name) & set("\\:")
+    own = len(parts) >= 2 and parts[0] in names and parts[1] != MARK
+    return first == "files" and own and plain and not set(name) & set("\\:")
 
 
 def _is_told(told: object) -> bool:
@@ -252,7 +254,7 @@ def _add(archive: zipfile.ZipFile, member: str, file: Path, told: Mapping[str, A
 
 def _plain_files(folder: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.is_symlink():
+        if path.is_file() and not path.is_symlink() and path != folder / MARK:  # a copy is another study
             yield path.relative_to(folder).as_posix(), path
 
 

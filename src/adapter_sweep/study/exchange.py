@@ -6,7 +6,6 @@ Nothing is pickled: what is read comes from a file that anybody may have written
 import json
 import math
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -23,7 +22,7 @@ from adapter_sweep.study.facts import IDENTITY, PREFIX, facts_of, study_view
 from adapter_sweep.study.opening import DELETING
 from adapter_sweep.study.stopping import STOP
 
-__all__ = ["complete_import", "exported", "import_study", "is_half_imported"]
+__all__ = ["complete_import", "exported", "import_study", "imported_identity", "is_half_imported"]
 
 _RESTORING = PREFIX + "restoring"
 _DEFINITION = PREFIX + "definition"
@@ -42,9 +41,10 @@ def exported(study: optuna.Study) -> dict[str, Any]:
     }
 
 
-def import_study(storage: optuna.storages.RDBStorage, name: str, told: Mapping[str, Any]) -> None:
+def import_study(storage: optuna.storages.RDBStorage, name: str, told: Mapping[str, Any], identity: str) -> None:
     """Make a study of what `exported` told; until `complete_import` it is nobody's, and may be removed again.
 
+    It has an identity of its own, as a copy's runs and files are its own.
     Where this fails, the study that it made is gone, and one that was there before is left as it is.
 
     Raises:
@@ -57,12 +57,12 @@ def import_study(storage: optuna.storages.RDBStorage, name: str, told: Mapping[s
         raise UserInputError(f"there is a study {name!r} already; restore into another results_dir") from None
     try:
         study.set_user_attr(_RESTORING, True)
+        study.set_user_attr(PREFIX + IDENTITY, identity)
         for trial in trials:
             study.add_trial(trial)
         for key, value in user_attrs.items():
             if key not in (_DEFINITION, PREFIX + IDENTITY):
                 study.set_user_attr(key, value)
-        study.set_user_attr(PREFIX + IDENTITY, secrets.token_hex(16))  # a copy's runs and files are its own
         for key, value in system_attrs.items():
             study._storage.set_study_system_attr(study._study_id, key, value)
     except BaseException:
@@ -81,6 +81,13 @@ def is_half_imported(storage: optuna.storages.RDBStorage, name: str) -> bool:
     """Whether a study is what a restore left that was cut short."""
     attrs = storage.get_study_user_attrs(storage.get_study_id_from_name(name))
     return bool(attrs.get(_RESTORING)) and _DEFINITION not in attrs
+
+
+def imported_identity(storage: optuna.storages.RDBStorage, name: str) -> str | None:
+    """The identity of a study that is perhaps half imported; None where it has none yet."""
+    attrs = storage.get_study_user_attrs(storage.get_study_id_from_name(name))
+    found: str | None = attrs.get(PREFIX + IDENTITY)
+    return found
 
 
 def _exported_trial(trial: FrozenTrial) -> dict[str, Any]:
@@ -164,6 +171,8 @@ def _check_facts(user_attrs: Mapping[str, Any], trials: Sequence[FrozenTrial], o
     n_trials = user_attrs.get(PREFIX + "n_trials", 0)
     if type(n_trials) is not int or n_trials < 0:
         raise ValueError(f"its number of trials is {n_trials!r}")
+    if (job := user_attrs.get(PREFIX + "job")) is not None and not _are_texts(_named(job)["overrides"]):
+        raise ValueError("what reproduces its settings is no list of texts")
     if stop := _named(user_attrs.get(PREFIX + STOP, {})):
         datetime.fromisoformat(stop["asked"])
         int(stop.get("count", 0))
@@ -189,8 +198,12 @@ def _check_chain(trial: FrozenTrial) -> None:
     if before is not None and (type(before) is not int or not 0 <= before < trial.number):
         raise ValueError(f"trial {trial.number} is a retry of {before!r}")
     overrides = trial.user_attrs.get(PREFIX + "overrides", [])
-    if not isinstance(overrides, list) or not all(isinstance(text, str) for text in overrides):
+    if not _are_texts(overrides):
         raise ValueError(f"trial {trial.number} has overrides that are no list of texts")
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def _named(value: object) -> dict[str, Any]:

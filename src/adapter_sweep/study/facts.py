@@ -20,6 +20,7 @@ __all__ = [
     "differences",
     "facts_of",
     "planned_params",
+    "predecessors",
     "retry_of",
     "state_of",
     "study_view",
@@ -81,11 +82,15 @@ def retry_of(trial: FrozenTrial) -> int | None:
 
 def deaths(trials: Sequence[FrozenTrial], number: int) -> int:
     """How often a process died with a trial's configuration: with the trial itself, and with those it is a retry of."""
-    found = 0
-    at: int | None = number
-    while at is not None:
-        found += death_of(trials[at]) is not None
-        at = retry_of(trials[at])
+    return sum(death_of(trials[one]) is not None for one in (number, *predecessors(trials, number)))
+
+
+def predecessors(trials: Sequence[FrozenTrial], number: int) -> list[int]:
+    """The trials that a trial is a retry of, the newest first: those that were interrupted or died."""
+    found: list[int] = []
+    while (before := retry_of(trials[number])) is not None:
+        number = before
+        found.append(number)
     return found
 
 

@@ -2,26 +2,28 @@
 
 import functools
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from adapter_sweep.config import Dimension
 from adapter_sweep.config.naming import METHOD
 from adapter_sweep.records import Direction, ParamValue, StudyView, TrialState, TrialView
-from adapter_sweep.study.facts import PREFIX, deaths, retry_of, state_of
+from adapter_sweep.study.commands import command
+from adapter_sweep.study.ending import Ending, TrialTakenError, end_trial, note_facts
+from adapter_sweep.study.facts import IDENTITY, PREFIX, deaths, predecessors, state_of
 from adapter_sweep.study.grid import grid_points_in_order
 from adapter_sweep.study.heart import Heart
+from adapter_sweep.study.kept import Latencies, keep_runs
 from adapter_sweep.study.locking import folder_errors, one_using
-from adapter_sweep.study.names import check_new_name, study_folder
+from adapter_sweep.study.names import CONFIRMED, check_new_name, study_folder
 from adapter_sweep.study.opening import define, existing_study
+from adapter_sweep.study.ownership import claim, folder_taken, holds_a_study
 from adapter_sweep.study.presence import enter, leave, processes_at_work
 from adapter_sweep.study.queue import Queue
 from adapter_sweep.study.reading import CURVES_FILE, PREDICTIONS_FILE, trial_folder, view_study, view_trial
@@ -44,17 +46,6 @@ from adapter_sweep.study.storage import (
 __all__ = ["CURVES_FILE", "PREDICTIONS_FILE", "Ledger", "TrialTakenError", "open_storage", "storage_url"]
 
 MAX_RETRIES = 2
-_RUNS_TOGETHER = 100  # so many MLflow run ids share a fact: a fact each would be read with every other, every time
-
-
-class TrialTakenError(Exception):
-    """A trial was ended by another process, which took this one for dead: what this one has of it is dropped."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(
-            f"trial {number} is dropped here: this process was silent for so long that another one took it for dead "
-            "and queued its configuration again"
-        )
 
 
 class Ledger:
@@ -88,13 +79,14 @@ class Ledger:
         if points is None and sampler == "grid":
             points = grid_points_in_order(self._space, seed)
         self._queue = Queue(self._rows, self._space, points)
-        self._latencies: dict[str, dict[str, float]] = {}
+        self._latencies = Latencies(self._rows)
         self.folder = study_folder(results_dir, study.study_name)
         self._locks = locks_folder(url, results_dir) / self.folder.name
         self._heart = Heart(self._rows.beat, heartbeat_seconds)
         self._recovery = Recovery(
             self._rows,
             self._slot,
+            self.trial_folder,
             only_this_host=sqlite_file(url) is not None,
             seconds=heartbeat_seconds,
             max_retries=max_retries,
@@ -129,22 +121,29 @@ class Ledger:
             heartbeat_seconds: between two heartbeats of a trial. Those who share a study have the same.
 
         Raises:
-            UserInputError: a study of that name exists with another definition (says what differs), or is not ours.
-            AdapterSweepError: the database cannot be used.
+            UserInputError: a study of that name exists with another definition (says what differs), or is not ours; or
+                another ledger's has its folder.
+            AdapterSweepError: the database or the folder cannot be used.
         """
         storage = open_storage(url, results_dir, heartbeat_seconds)
         wanted = json.loads(json.dumps(dict(definition)))  # as the ledger gives it back
         with ledger_errors(f"study {name!r} cannot be opened"):
-            check_new_name(name, optuna.get_all_study_names(storage))
+            folder = study_folder(results_dir, name)
+            taken = holds_a_study(folder)  # looked at first: who begins the same study makes it, and then its folder
+            names = optuna.get_all_study_names(storage)
+            check_new_name(name, names)
+            if taken and name not in names:
+                raise folder_taken(folder)
             study = optuna.create_study(
                 study_name=name, storage=storage, directions=list(objectives.values()), load_if_exists=True
             )
             ledger = cls(study, url, results_dir, space, sampler, seed, points, max_retries, heartbeat_seconds)
             with ledger._locked():
-                define(ledger._rows, wanted, objectives)
+                delete = command("delete", name.removesuffix(CONFIRMED), url=url, results_dir=results_dir)
+                define(ledger._rows, wanted, objectives, delete=delete)
+                claim(folder, ledger.fact(IDENTITY), begun=bool(ledger._rows.trials()))
                 ledger.stop_sign = StopSign(study, stops_before)
                 enter(ledger._locks)
-        ledger.folder.mkdir(parents=True, exist_ok=True)
         return ledger
 
     @classmethod
@@ -222,11 +221,12 @@ class Ledger:
 
     def predecessors(self, number: int) -> tuple[int, ...]:
         """The trials that a trial is a retry of, the newest first: those that were interrupted or died."""
-        trials, found = self._rows.trials(), list[int]()
-        while (before := retry_of(trials[number])) is not None:
-            number = before
-            found.append(number)
-        return tuple(found)
+        return tuple(predecessors(self._rows.trials(), number))
+
+    def interrupted(self) -> list[int]:
+        """The numbers of the trials that were interrupted or died and may be tried again, the newest first."""
+        trials = self._rows.trials()
+        return [trial.number for trial in reversed(trials) if state_of(trial) is TrialState.INTERRUPTED]
 
     def goes_alone(self, trial: optuna.Trial) -> bool:
         """Whether a process died with this trial's configuration before.
@@ -252,42 +252,11 @@ class Ledger:
         Returns:
             The trial's state in the ledger.
         """
-        if state is not TrialState.INTERRUPTED:
-            return self._end(trial, state, dict(metrics or {}), reason, constraints or {})
-        with self._locked():
-            return self._end(trial, state, dict(metrics or {}), reason, constraints or {})
-
-    def _end(
-        self,
-        trial: optuna.Trial,
-        state: TrialState,
-        metrics: dict[str, float],
-        reason: str | None,
-        constraints: Mapping[str, float],
-    ) -> TrialState:
-        objectives = self._objectives
-        missing = [name for name in objectives if not math.isfinite(metrics.get(name, math.nan))]
-        if state is TrialState.COMPLETE and missing:
-            state, reason = TrialState.FAILED, f"not measured: {', '.join(missing)}"
-        # Optuna's samplers learn a constraint from pruned trials, and nothing from failed ones.
-        pruned = state in (TrialState.REFUSED, TrialState.PRUNED)
-        try:
-            self._rows.note(trial, "state", state)
-            self._rows.note(trial, "metrics", metrics)
-            if reason is not None:
-                self._rows.note(trial, "reason", reason)
-            for name, over in constraints.items():
-                trial.set_constraint(name, over)
-            if state is TrialState.COMPLETE:
-                self._study.tell(trial, [metrics[name] for name in objectives], skip_if_finished=True)
-            else:
-                ended = OptunaState.PRUNED if pruned else OptunaState.FAIL
-                self._study.tell(trial, state=ended, skip_if_finished=True)
-        except UpdateFinishedTrialError:  # by whoever found this process dead, though it lives
-            pass
-        if state is TrialState.INTERRUPTED:
-            self._queue.restore()
-        return state_of(self._rows.trials()[trial.number])
+        end = Ending(state, dict(metrics or {}), reason, dict(constraints or {}))
+        with ExitStack() as held:
+            if state is TrialState.INTERRUPTED:
+                held.enter_context(self._locked())
+            return self._end(trial, end)
 
     def note(self, trial: optuna.Trial, **facts: object) -> None:
         """Write facts of a running trial: `params`, `overrides`, `provenance`, `config`, `weights_path`.
@@ -295,11 +264,7 @@ class Ledger:
         Raises:
             TrialTakenError: it was ended by another process, which took this one for dead.
         """
-        try:
-            for name, value in facts.items():
-                self._rows.note(trial, name, value)
-        except UpdateFinishedTrialError:
-            raise TrialTakenError(trial.number) from None
+        note_facts(self._rows, trial, facts)
 
     def recover(self) -> int:
         """Mark the running trials whose process died, and queue their configurations again.
@@ -356,21 +321,12 @@ class Ledger:
 
     def latency(self, key: str) -> dict[str, float] | None:
         """The latency of an architecture, where it was measured before."""
-        if key not in self._latencies:  # one that is kept never changes
-            found: dict[str, float] | None = self._rows.fact(f"latency:{key}")
-            if found is None:
-                return None
-            self._latencies[key] = found
-        return dict(self._latencies[key])
+        return self._latencies.find(key)
 
     def keep_latency(self, key: str, metrics: Mapping[str, float]) -> dict[str, float]:
         """Keep the latency of an architecture for every further trial of it; returns what is kept: the first one."""
         with self._locked():
-            kept = self.latency(key)
-            if kept is None:
-                kept = dict(metrics)
-                self._rows.set(f"latency:{key}", kept)
-        return kept
+            return self._latencies.keep(key, metrics)
 
     def ask_to_stop(self) -> None:
         """Ask all who work on the study to leave it; see `StopSign`."""
@@ -395,10 +351,7 @@ class Ledger:
         Should two hosts write at once, one's may be lost; the tracker then finds the run by its tags.
         """
         with self._locked():
-            for group in sorted({number // _RUNS_TOGETHER for number in runs}):
-                name = f"mlflow_runs:{group}"
-                new = {str(number): run for number, run in runs.items() if number // _RUNS_TOGETHER == group}
-                self._rows.set(name, {**(self._rows.fact(name) or {}), **new})
+            keep_runs(self._rows, runs)
 
     # -- what others read
 
@@ -416,6 +369,12 @@ class Ledger:
 
     # -- inside
 
+    def _end(self, trial: optuna.Trial, end: Ending) -> TrialState:
+        found = end_trial(self._rows, trial, end, self._objectives)
+        if end.state is TrialState.INTERRUPTED:
+            self._queue.restore()
+        return found
+
     def _recover(self) -> int:
         found = self._recovery.mark_dead()
         self._queue.restore()
@@ -426,7 +385,7 @@ class Ledger:
         try:
             yield
         except BaseException as error:
-            self._end(trial, TrialState.INTERRUPTED, {}, f"not begun: {type(error).__name__}", {})
+            self._end(trial, Ending(TrialState.INTERRUPTED, reason=f"not begun: {type(error).__name__}"))
             raise
 
     @contextmanager

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import optuna
 from optuna.exceptions import StorageInternalError
 
 from adapter_sweep.bench import Bench
+from adapter_sweep.checkpoints import discard
 from adapter_sweep.cohort import Ready, make_ready, train_trials
 from adapter_sweep.cohort_size import cohort_size
 from adapter_sweep.config import validate, with_params
@@ -24,49 +25,23 @@ from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.durable import write_text
 from adapter_sweep.engine.health import is_usable
 from adapter_sweep.engine.memory import free_memory, is_out_of_memory
-from adapter_sweep.engine.training import Progress
 from adapter_sweep.errors import AdapterSweepError, DiskError, FrozenWeightsError, LedgerError, SpoiltProcessError
 from adapter_sweep.interrupts import at_last
-from adapter_sweep.records import ParamValue, TrialState, TrialView
-from adapter_sweep.resuming import discard
+from adapter_sweep.records import ParamValue, TrialState
+from adapter_sweep.resuming import checkpoint_key, of_key
 from adapter_sweep.study.disk import disk_trouble
 from adapter_sweep.study.ledger import CURVES_FILE, PREDICTIONS_FILE, Ledger, TrialTakenError
-from adapter_sweep.study.stopping import StopSign
 from adapter_sweep.study.storage import ledger_errors
+from adapter_sweep.study.watching import CarefulWatcher, Watcher, WatcherOfTrial
 from adapter_sweep.trial import Outcome, prepare_trial
 
-__all__ = ["ERROR_FILE", "POLL_SECONDS", "Watcher", "run_trials"]
+__all__ = ["ERROR_FILE", "POLL_SECONDS", "run_trials"]
 
 ERROR_FILE = "error.txt"
 _INTERRUPTED = "interrupted by Ctrl-C or SIGTERM"
 POLL_SECONDS = 2.0  # between two looks at the trials of other processes
 _TRIAL_SECTIONS = ("method", "train", "latency", "budget")
 _log = logging.getLogger(__name__)
-
-
-class Watcher(Protocol):
-    """Whoever watches a study, in which several trials may run at once: each call says which trial it is about.
-
-    What a watcher raises is logged once and costs no trial.
-    """
-
-    def begin(self, number: int, params: Mapping[str, ParamValue]) -> None:
-        """A trial begins."""
-
-    def stage(self, number: int, text: str) -> None:
-        """What is being done, in a few words."""
-
-    def step(self, number: int, progress: Progress) -> None:
-        """A training step ended."""
-
-    def epoch(self, number: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
-        """An epoch ended and the validation split was scored."""
-
-    def resumed(self, number: int, step: int) -> None:
-        """A trial's training goes on from a checkpoint that was made after this step."""
-
-    def end(self, trial: TrialView) -> None:
-        """A trial ended, in whatever state; called after the ledger was told."""
 
 
 def run_trials(
@@ -102,7 +77,7 @@ def run_trials(
         AdapterSweepError: the ledger cannot be read or written; the running trial is queued again at the next start.
         SpoiltProcessError: this process can train nothing any more; another one can go on.
     """
-    loop = _Loop(ledger, bench, values, _Careful(watch, told), overrides, fixed or {})
+    loop = _Loop(ledger, bench, values, CarefulWatcher(watch, told), overrides, fixed or {})
     size = cohort_size(validate(values), bench) if n_trials is not None else 1
     ran: list[int] = []
     with ledger_errors("the ledger failed; the same command continues the study once it is back"):
@@ -122,6 +97,7 @@ class _Running:
     trial: optuna.Trial
     folder: Path
     before: Sequence[Path] = ()  # the folders of those it is a retry of, the newest first; found when it begins
+    alone: bool = False  # a single trial, of a study that nothing is searched in
     ended: bool = False
     told: bool = False
     marking: threading.Lock = field(default_factory=threading.Lock)  # as interrupted: taken once
@@ -135,7 +111,7 @@ class _Loop:
         ledger: Ledger,
         bench: Bench,
         values: Mapping[str, Any],
-        watch: "_Careful",
+        watch: CarefulWatcher,
         overrides: tuple[str, ...],
         fixed: Mapping[str, ParamValue],
     ) -> None:
@@ -154,7 +130,8 @@ class _Loop:
                         break
                     trial, slot = asked
                     slots.callback(slot.close)
-                    running.append(_Running(trial, self._ledger.trial_folder(trial.number)))
+                    folder = self._ledger.trial_folder(trial.number)
+                    running.append(_Running(trial, folder, alone=n_trials is None))
                     if size > 1 and self._ledger.goes_alone(trial):
                         break
                 self._train_all(running, self._begin)
@@ -162,8 +139,7 @@ class _Loop:
                 # Each is tried again elsewhere, alone: it may have been the cause.
                 for run in running:
                     if not run.ended:
-                        if self._ledger.lose(run.trial, f"its process could train no more: {error}").counts:
-                            discard((run.folder, *run.before))
+                        self._ledger.lose(run.trial, f"its process could train no more: {error}")
                         self._pass_on(run)
                 raise
             except (KeyboardInterrupt, DiskError) as interrupt:
@@ -206,12 +182,15 @@ class _Loop:
 
     def _prepare(self, run: _Running) -> Ready | None:
         trial, params = run.trial, plain_params(run.trial.params)
-        watch = _OfTrial(trial.number, self._watch, self._ledger.stop_sign)
+        watch = WatcherOfTrial(trial.number, self._watch, self._ledger.stop_sign)
         config = validate(with_params(self._values, params))
         prepared = prepare_trial(config, self._bench, self._ledger, watch)
         if isinstance(prepared, Outcome):
             self._end(run, prepared)
             return None
+        if run.alone:  # nobody queued it again: the same settings are the same trial
+            interrupted = map(self._ledger.trial_folder, self._ledger.interrupted())
+            run.before = of_key(interrupted, checkpoint_key(prepared, self._bench))
         return make_ready(prepared, self._bench, run.folder, watch, run.before)
 
     def _train_all(self, runs: Sequence[_Running], prepare: Callable[[_Running], Ready | None]) -> None:
@@ -285,78 +264,15 @@ class _Loop:
             self._tell(run, TrialState.FAILED, reason=mask_credentials(f"{type(error).__name__}: {error}"))
 
     def _tell(self, run: _Running, state: TrialState, **outcome: Any) -> None:
-        if self._ledger.tell(run.trial, state, **outcome).counts:  # else another process goes on from there
-            discard((run.folder, *run.before))
+        self._ledger.tell(run.trial, state, **outcome)
         self._pass_on(run)
 
     def _pass_on(self, run: _Running) -> None:
         """Tell whoever watches how a trial ended, by the ledger."""
         run.ended = True
-        self._watch.end(self._ledger.view_trial(run.trial.number))
+        trial = self._ledger.view_trial(run.trial.number)
+        if trial.state.counts:  # else another process goes on from there
+            discard((run.folder, *run.before))
+        self._watch.end(trial)
         run.told = True
         self._watch.told(run.trial.number)
-
-
-class _Careful:
-    """Passes on to a watcher what it is told; one that fails (a closed terminal, a full disk) is logged once."""
-
-    def __init__(self, watch: Watcher, told: Callable[[int], None]) -> None:
-        self._watch = watch
-        self._told = told
-        self._logged = False
-
-    def begin(self, number: int, params: Mapping[str, ParamValue]) -> None:
-        self._pass(self._watch.begin, number, params)
-
-    def stage(self, number: int, text: str) -> None:
-        self._pass(self._watch.stage, number, text)
-
-    def step(self, number: int, progress: Progress) -> None:
-        self._pass(self._watch.step, number, progress)
-
-    def epoch(self, number: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
-        self._pass(self._watch.epoch, number, epoch, epochs, loss, accuracy)
-
-    def resumed(self, number: int, step: int) -> None:
-        self._pass(self._watch.resumed, number, step)
-
-    def end(self, trial: TrialView) -> None:
-        self._pass(self._watch.end, trial)
-
-    def told(self, number: int) -> None:
-        self._pass(self._told, number)
-
-    def _pass(self, call: Callable[..., None], *args: object) -> None:
-        try:
-            call(*args)
-        except Exception:
-            if not self._logged:
-                _log.warning("whoever watches the study failed, and the study goes on", exc_info=True)
-            self._logged = True
-
-
-class _OfTrial:
-    """Whoever watches one trial: tells the study's watcher which trial it is, and sees that the study is to stop."""
-
-    def __init__(self, number: int, watch: Watcher, stop: StopSign | None) -> None:
-        self._number = number
-        self._watch = watch
-        self._stop = stop
-
-    def stage(self, text: str) -> None:
-        self._look()
-        self._watch.stage(self._number, text)
-
-    def step(self, progress: Progress) -> None:
-        self._look()
-        self._watch.step(self._number, progress)
-
-    def _look(self) -> None:
-        if self._stop is not None:
-            self._stop.check()
-
-    def epoch(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
-        self._watch.epoch(self._number, epoch, epochs, loss, accuracy)
-
-    def resumed(self, step: int) -> None:
-        self._watch.resumed(self._number, step)

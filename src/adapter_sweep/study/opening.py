@@ -37,8 +37,13 @@ def existing_study(name: str, url: str, results_dir: Path) -> optuna.Study:
     return study
 
 
-def define(rows: Rows, definition: Mapping[str, Any], objectives: Mapping[str, Direction]) -> None:
+def define(rows: Rows, definition: Mapping[str, Any], objectives: Mapping[str, Direction], *, delete: str) -> None:
     """Give a study its definition, or check that it has this one. To be called with the study locked.
+
+    Args:
+        rows: the study.
+        definition, objectives: what it is to have.
+        delete: the command that deletes it.
 
     Raises:
         UserInputError: it has another (says what differs), or it is not ours.
@@ -48,7 +53,7 @@ def define(rows: Rows, definition: Mapping[str, Any], objectives: Mapping[str, D
         _adopt(rows, definition, objectives)
         return
     if rows.fact(DELETING):
-        raise UserInputError(f"study {rows.name!r} is half deleted; finish it first: adapter-sweep delete {rows.name}")
+        raise UserInputError(f"study {rows.name!r} is half deleted; finish it first: {delete}")
     changes = differences(as_defined_now(known), as_defined_now(definition))
     if changes:
         raise UserInputError(

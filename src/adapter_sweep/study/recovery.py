@@ -9,8 +9,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from adapter_sweep.checkpoints import discard
 from adapter_sweep.records import TrialState
-from adapter_sweep.study.facts import death_of, deaths, told_of
+from adapter_sweep.study.facts import death_of, deaths, predecessors, state_of, told_of
 from adapter_sweep.study.rows import Rows
 from adapter_sweep.study.slots import is_held
 from adapter_sweep.study.storage import GRACE
@@ -29,16 +30,25 @@ class Recovery:
 
     Args:
         slot: the file of a trial's slot on this host.
+        folder: where a trial keeps its files.
         only_this_host: whether all workers are on this host.
         seconds: between two heartbeats.
         max_retries: how many deaths a configuration may have and be queued again.
     """
 
     def __init__(
-        self, rows: Rows, slot: Callable[[int], Path], *, only_this_host: bool, seconds: int, max_retries: int
+        self,
+        rows: Rows,
+        slot: Callable[[int], Path],
+        folder: Callable[[int], Path],
+        *,
+        only_this_host: bool,
+        seconds: int,
+        max_retries: int,
     ) -> None:
         self._rows = rows
         self._slot = slot
+        self._folder = folder
         self._only_this_host = only_this_host
         self._seconds = seconds
         self._max_retries = max_retries
@@ -94,4 +104,6 @@ class Recovery:
         with suppress(OSError):  # as `Slot.close`
             self._slot(trial.number).unlink(missing_ok=True)
         ended = self._rows.trials()[trial.number]
+        if state_of(ended) is TrialState.FAILED:  # given up: nobody goes on from there
+            discard(map(self._folder, (trial.number, *predecessors(trials, trial.number))))
         return ended.state == OptunaState.FAIL and (death_of(ended) is not None or told_of(ended) == "interrupted")

@@ -28,6 +28,7 @@ __all__ = [
     "ledger_errors",
     "locks_folder",
     "open_storage",
+    "own_database",
     "sqlite_file",
     "storage_to_read",
     "storage_url",
@@ -42,7 +43,12 @@ GRACE = 4
 
 def storage_url(storage: str | None, results_dir: Path) -> str:
     """The ledger's database URL: the user's, that of the environment's `STORAGE_VARIABLE`, or SQLite in the folder."""
-    return storage or os.environ.get(STORAGE_VARIABLE) or f"sqlite:///{(results_dir / 'optuna.db').absolute()}"
+    return storage or os.environ.get(STORAGE_VARIABLE) or f"sqlite:///{own_database(results_dir)}"
+
+
+def own_database(results_dir: Path) -> Path:
+    """The SQLite file of a results folder, where nothing else is named."""
+    return (results_dir / "optuna.db").absolute()
 
 
 def sqlite_file(url: str) -> Path | None:

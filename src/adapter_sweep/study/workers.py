@@ -17,9 +17,10 @@ from typing import Protocol
 from adapter_sweep.errors import AdapterSweepError, SpoiltProcessError
 from adapter_sweep.interrupts import INTERRUPTED
 from adapter_sweep.study.ledger import Ledger
-from adapter_sweep.study.loop import POLL_SECONDS, Watcher
+from adapter_sweep.study.loop import POLL_SECONDS
 from adapter_sweep.study.messages import Event, Failed, Job, Message, Ready, Told, Warned
 from adapter_sweep.study.starting import signals_blocked, workers_context
+from adapter_sweep.study.watching import Watcher
 from adapter_sweep.study.worker import work
 
 __all__ = ["CrewWatcher", "run_workers"]

@@ -178,6 +178,20 @@ def test_too_large_an_image_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
             picture_of(data)
 
 
+def test_an_animation_that_claims_a_large_canvas_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [Image.new("RGBA", (16, 16), color) for color in ("red", "green", "blue")]
+    stream = io.BytesIO()
+    frames[0].save(stream, "WEBP", save_all=True, append_images=frames[1:])
+    small = stream.getvalue()
+    assert picture_of(small).note.startswith("have several frames")
+    monkeypatch.setattr("PIL.WebPImagePlugin.WebPImageFile.load", lambda _: pytest.fail("it was decoded"))
+    assert small[12:16] == b"VP8X"
+    for width, height, said in ((5000, 5000, "is an animation of over 16,000,000"), (20_000, 16, "claims 20000 x 16")):
+        canvas = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+        with pytest.raises(BadValueError, match=said):
+            picture_of(small[:24] + canvas + small[30:])
+
+
 def test_what_a_folder_may_not_be(digits: Path, tmp_path: Path) -> None:
     assert "no such folder" in problems(load_images, tmp_path / "gone")
     assert "a table of images is task=local with task.image" in problems(load_images, next(digits.rglob("*.png")))

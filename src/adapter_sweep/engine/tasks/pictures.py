@@ -28,6 +28,10 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 _DEEP = ("I", "F")  # and all that begin with I;16
 _CHANNELS = {1: "L", 3: "RGB"}
+# Of an animation all of the canvas is made for each frame, however little the file holds of it.
+_MOVING = ("WEBP", "GIF")
+_MOVING_PIXELS = 16_000_000
+_WEBP_SIDE = 16_383  # of a frame; a header can claim a thousand times that
 
 
 @dataclass(frozen=True)
@@ -157,9 +161,12 @@ def _checked(data: bytes) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             frames = getattr(image, "n_frames", 1)  # counted by going through the file
+            _check_canvas(image, frames)
             image.draft("RGB", (1, 1))  # of a JPEG all is read, and little of it computed
             image.load()
             image.getexif()  # says how it stands
+    except BadValueError:
+        raise
     except Exception as error:  # and here too
         raise BadValueError("image is broken or cut short", str(error)) from error
     if transparent:
@@ -167,6 +174,14 @@ def _checked(data: bytes) -> str:
     if printed:
         return "are CMYK, converted to RGB without a colour profile"
     return "have several frames, of which the first is read" if frames > 1 else ""
+
+
+def _check_canvas(image: Image, frames: int) -> None:
+    """See that a few bytes do not ask for seconds of work: of an animation."""
+    if image.format == "WEBP" and max(image.size) > _WEBP_SIDE:
+        raise BadValueError(f"image claims {image.width} x {image.height} pixels, and a WEBP has at most {_WEBP_SIDE}")
+    if image.format in _MOVING and frames > 1 and image.width * image.height > _MOVING_PIXELS:
+        raise BadValueError(f"image is an animation of over {_MOVING_PIXELS:,} pixels; save its first frame alone")
 
 
 def _is_transparent(image: Image) -> bool:
