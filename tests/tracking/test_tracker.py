@@ -249,6 +249,17 @@ def test_one_trial_that_cannot_be_sent_does_not_keep_the_others(
     assert "no space left" in found.failed[1]
 
 
+def test_two_may_remove_one_tag(store_dir: Path, make_trial: MakeTrial, make_study: MakeStudy) -> None:
+    trial = make_trial(curves={})
+    tracker = Tracker(store_dir, "quick study")
+    seen_by_both = client_of(store_dir).get_run(tracker.publish_trial(make_study(trial), trial))
+    assert any(name.startswith("adapter_sweep.") for name in seen_by_both.data.tags)
+    for _ in "both":
+        with tracker.writing("the same") as runs:
+            runs.write(seen_by_both, {}, {})
+    assert "adapter_sweep.state" not in client_of(store_dir).get_run(seen_by_both.info.run_id).data.tags
+
+
 def test_two_studies_of_one_name_keep_apart(store_dir: Path, make_trial: MakeTrial, make_study: MakeStudy) -> None:
     trial = make_trial(curves={})
     mine = make_study(trial)

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
 
 from adapter_sweep.tracking.content import DIGEST, OWN_PREFIXES, PUBLISHED, REPORT, Point
 from adapter_sweep.tracking.failure import Deadline
@@ -162,8 +163,15 @@ class RunWriter:
             self._log(run, params=some_params, tags=some_tags, metrics=some_metrics)
         for name in run.data.tags:
             if name.startswith(OWN_PREFIXES) and name not in tags and name not in _KEPT:
-                self._deadline.check()
-                self._client.delete_tag(run.info.run_id, name)
+                self._untag(run.info.run_id, name)
+
+    def _untag(self, run_id: str, name: str) -> None:
+        self._deadline.check()
+        try:
+            self._client.delete_tag(run_id, name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # another process has removed it meanwhile
+                raise
 
     def _missing_points(self, run: Run, points: Sequence[Point]) -> list[Metric]:
         series: dict[str, list[Point]] = {}
