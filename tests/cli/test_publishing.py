@@ -1,5 +1,4 @@
 import io
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from adapter_sweep.cli.publishing import THREAD, Publisher
+from adapter_sweep.cli.publishing import Publisher
 from adapter_sweep.config.space import parse_space
 from adapter_sweep.records import TrialState
 from adapter_sweep.study.ledger import CURVES_FILE, Ledger, storage_url
@@ -50,7 +49,8 @@ def test_trials_are_shown_in_the_background_and_what_was_missed_at_the_end(ledge
     publisher.catch_up()
     publisher.finish()
     assert_agreement("toy", tmp_path)
-    assert THREAD not in [thread.name for thread in threading.enumerate()]
+    assert publisher._thread is not None
+    assert not publisher._thread.is_alive()
 
 
 def test_an_interrupted_study_is_shown_at_rest(ledger: Ledger, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_without_tracking_there_is_no_thread(ledger: Ledger, tmp_path: Path) -> 
     publisher.soon_trial(finish(ledger))
     publisher.catch_up()
     publisher.finish(tmp_path)
-    assert THREAD not in [thread.name for thread in threading.enumerate()]
+    assert publisher._thread is None
     assert not (tmp_path / "mlflow.db").exists()
 
 

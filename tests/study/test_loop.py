@@ -1,5 +1,3 @@
-import contextlib
-import gc
 import itertools
 import logging
 import threading
@@ -21,6 +19,7 @@ from adapter_sweep.records import TrialState
 from adapter_sweep.study import loop
 from adapter_sweep.study.ledger import Ledger
 from adapter_sweep.study.loop import ERROR_FILE, run_trials
+from descriptors import open_files
 from toy_bench import StudyWatch, toy_bench, toy_data, toy_values, undisturbed
 
 SPACE = {"method.width": "int(interval(2, 9))", "train.lr": "tag(log, interval(1e-3, 1e-2))"}
@@ -226,25 +225,12 @@ def test_a_ledger_that_fails_ends_the_run_and_loses_nothing(room: Room, monkeypa
     assert room.run(1) == [TrialState.INTERRUPTED, TrialState.COMPLETE]
 
 
-def _open_files(folder: Path) -> Counter[str]:
-    """The files in a folder that this process has open, those that were deleted included."""
-    found: Counter[str] = Counter()
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # closed meanwhile
-            target = str(descriptor.readlink())
-            found[target] += target.startswith(str(folder))
-    return +found
-
-
 def test_no_descriptor_is_left_open(room: Room) -> None:
-    if not Path("/proc/self/fd").is_dir():
-        pytest.skip("looks at open files in /proc")
     room.run(2)
-    before = _open_files(room.folder)
+    before = open_files(room.folder)
     room.run(5)
-    gc.collect()
     room.ledger._rows.database.engine.dispose()  # its pool keeps as many as were used at once
-    assert _open_files(room.folder) - before == Counter()
+    assert open_files(room.folder) - before == Counter()
 
 
 @pytest.mark.parametrize(
