@@ -1,6 +1,4 @@
 import io
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from adapter_sweep.records import TrialState
 from adapter_sweep.study.ledger import CURVES_FILE, Ledger, storage_url
 from adapter_sweep.tracking import Tracker
 from agreement import assert_agreement, disagreements
+from processes import wait_for
 
 
 @pytest.fixture
@@ -105,13 +104,6 @@ def test_a_trial_whose_files_are_damaged_does_not_keep_the_others(ledger: Ledger
     assert found.failed[1].startswith("trial 1 cannot be read: JSONDecodeError: ")
     curves.unlink()
     assert tracker.reconcile(ledger).published == (1,)
-
-
-def wait_for(what: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 120
-    while not what():
-        assert time.monotonic() < ends, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_an_error_of_the_ledger_is_logged_without_its_password(
