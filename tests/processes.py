@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-_PATIENCE = 120.0
+_PATIENCE = 600.0
 
 
 def workers_of(pid: int) -> list[int]:

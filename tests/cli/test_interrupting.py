@@ -31,7 +31,7 @@ PATIENT = [
 SPACE = ["method.width=choice(2,4,8)", "train.lr=tag(log,interval(1e-3,1e-2))", "study.sampler=random"]
 OPTIONS = [*SPACE, "train.epochs=15", "train.score_epochs=last", "tracking=none"]
 REASON = "interrupted by Ctrl-C or SIGTERM"
-PATIENCE = 120.0
+PATIENCE = 600.0
 GONE = 30.0
 """Seconds: a command leaves within 10, and a busy machine takes its time; what is waited for in vain takes longer."""
 
