@@ -15,8 +15,20 @@ from tiny_bert import save_tiny_bert, save_toy_csv, tiny_overrides
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
+# Models as small as these lose by threads: on a busy machine each step waits for the last of them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Commands are started by the dozen: without its bytecode each would compile the whole package.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so would every command they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    """Each file begins with one thread, whatever a command of an earlier file has set in this process."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

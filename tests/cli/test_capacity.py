@@ -14,11 +14,17 @@ from adapter_sweep.engine.memory import available_bytes
 from toy_bench import toy_bench, toy_config
 
 
+@pytest.fixture(scope="module")
+def toy(tiny_bert: Path) -> Bench:
+    return toy_bench(tiny_bert)
+
+
 @pytest.fixture
-def bench(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def bench(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """On eight cores, and with memory that nobody measures."""
     monkeypatch.setattr(capacity, "physical_cores", lambda: 8)
     monkeypatch.setattr(capacity, "available_bytes", lambda _: None)
-    return toy_bench(tiny_bert)
+    return toy
 
 
 def config(tiny_bert: Path, count: int | None, threads: int | None = None, device: str = "cpu") -> SweepConfig:

@@ -2,13 +2,10 @@
 
 import csv
 import json
-import os
 import shlex
-import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +15,6 @@ import yaml
 from adapter_sweep import opening
 from adapter_sweep.engine.backbone import Precision
 from adapter_sweep.engine.choices import Choice
-from adapter_sweep.records import TrialState
 from adapter_sweep.study.ledger import Ledger, storage_url
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -339,41 +335,3 @@ def test_over_the_budget_is_refused(cli: Cli, tiny_settings: list[str], tmp_path
     assert none.stderr.startswith("error: no trial was completed: ")
     assert "over budget.max_trainable_params=10" in none.stderr
     assert states(rows(tmp_path / "results" / "none" / "trials.csv")) == ["refused"] * 2
-
-
-def test_ctrl_c_marks_the_trial_and_the_next_run_continues(cli: Cli, tiny_settings: list[str], tmp_path: Path) -> None:
-    settings = [*tiny_settings, *SPACE, "tracking=none", "study.n_trials=2"]
-    slow = [*settings, "train.epochs=60"]  # long enough to be interrupted in it
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        [*COMMAND, "run", *slow],
-        cwd=tmp_path,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            if line.startswith("trial 0: epoch 1/"):
-                break
-        process.send_signal(signal.SIGINT)
-        began = time.monotonic()
-        rest, errors = process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 130, errors
-    assert time.monotonic() - began < 15
-    assert "Interrupted. The study is kept; the same command continues it." in rest
-    assert errors == ""
-    (trial,) = read("quickstart", tmp_path / "results").view().trials
-    assert trial.state is TrialState.INTERRUPTED
-
-    continued = cli("run", *slow)
-    assert continued.returncode == 0, continued.stderr
-    trials = read("quickstart", tmp_path / "results").view().trials
-    assert [t.state for t in trials if t.state.counts] == [TrialState.COMPLETE] * 2
-    assert trials[0].params == trials[1].params
-    assert states(rows(tmp_path / "results" / "quickstart" / "trials.csv"))[0] == "interrupted"

@@ -1,6 +1,7 @@
 """`confirm`, on real studies: the ledger, MLflow and the report afterwards."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from adapter_sweep.engine.tasks import TaskData
 from adapter_sweep.records import Confirmation, StudyView, TrialState
 from adapter_sweep.study.confirmation import read_study
 from adapter_sweep.study.ledger import storage_url
+from tiny_bert import save_toy_csv
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 SPACE = ["method.width=choice(2,4)", "method.placement=choice(post_ffn,both)", "train.lr=tag(log,interval(1e-3,1e-2))"]
@@ -33,9 +35,31 @@ def confirmation(folder: Path, name: str = "toy") -> Confirmation:
     return found
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test that asks for a study leaves it for the others, each of which gets a copy."""
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.fixture
-def searched(cli: Cli, tiny_settings: list[str]) -> None:
+def settings(tiny_settings: list[str]) -> list[str]:
+    """With the data named by where they lie beside the results: a copy finds its own."""
+    return [*(text for text in tiny_settings if not text.startswith("task.path=")), "task.path=toy.csv"]
+
+
+@pytest.fixture
+def searched(cli: Cli, settings: list[str], kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A study of four trials, in whose search nobody looked at the test split."""
+    if not (kept / "searched").exists():
+        save_toy_csv(kept / "toy.csv")
+        monkeypatch.chdir(kept)
+        _search(cli, settings)
+        monkeypatch.chdir(tmp_path)
+        (kept / "results").rename(kept / "searched")
+    shutil.copytree(kept / "searched", tmp_path / "results")
+
+
+def _search(cli: Cli, settings: list[str]) -> None:
     real, loading = TaskData.__getattribute__, data.load_local
 
     def unread(self: TaskData, name: str) -> object:
@@ -50,9 +74,21 @@ def searched(cli: Cli, tiny_settings: list[str]) -> None:
             return loaded
 
         patch.setattr(data, "load_local", loaded_and_closed)
-        done = cli("run", *tiny_settings, *SPACE, *ONE, "study.n_trials=4", "study.name=toy")
+        done = cli("run", *settings, *SPACE, *ONE, "study.n_trials=4", "study.name=toy")
         assert TaskData.__getattribute__ is unread
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def confirmed(cli: Cli, searched: None, kept: Path, tmp_path: Path) -> None:
+    """The study with two runs of each of its two finalists, which MLflow does not show."""
+    if not (kept / "confirmed").exists():
+        done = cli("confirm", "toy", *CONFIRM, *ONE, "tracking=none")
+        assert done.returncode == 0, done.stderr
+        shutil.copytree(tmp_path / "results", kept / "confirmed")
+    else:
+        shutil.rmtree(tmp_path / "results")
+        shutil.copytree(kept / "confirmed", tmp_path / "results")
 
 
 def test_finalists_are_scored_once_on_the_test_split(cli: Cli, searched: None, tmp_path: Path) -> None:
@@ -77,10 +113,28 @@ def test_finalists_are_scored_once_on_the_test_split(cli: Cli, searched: None, t
         assert run.metrics["test_examples"] == len(found.labels)
         assert {"accuracy", "eval_examples"}.isdisjoint(run.metrics)
     assert [t.metrics for t in read(tmp_path).trials] == [t.metrics for t in before.trials]
+    _mlflow_shows_them_under_the_study_and_the_report_tells_of_them(tmp_path)
 
 
-def test_the_same_command_again_trains_nothing_and_more_seeds_go_on(cli: Cli, searched: None, tmp_path: Path) -> None:
-    assert cli("confirm", "toy", *CONFIRM, *ONE, "tracking=none").returncode == 0
+def _mlflow_shows_them_under_the_study_and_the_report_tells_of_them(tmp_path: Path) -> None:
+    found, parent = confirmation(tmp_path), read(tmp_path).mlflow_run_id
+    client = MlflowClient(f"sqlite:///{tmp_path}/results/mlflow.db")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "toy"]
+    runs = client.search_runs([experiment.experiment_id], "tags.`adapter_sweep.kind` = 'confirmed'")
+    assert {run.info.run_id for run in runs} == {run.mlflow_run_id for run in found.runs}
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {parent}
+    shown = {run.info.run_id: run.data.metrics["test_accuracy"] for run in runs}
+    assert shown == {run.mlflow_run_id: run.metrics["test_accuracy"] for run in found.runs}
+    assert all(run.info.run_name.startswith("confirmed 0") for run in runs)
+
+    folder = tmp_path / "results" / "toy"
+    told = json.loads((folder / "front.json").read_text())["confirmed"]
+    assert {each["configuration"] for each in told["finalists"]} == {run.configuration for run in found.runs}
+    assert "Finalists on the test split" in (folder / "report.html").read_text()
+    assert "## Finalists on the test split" in (folder / "report.md").read_text()
+
+
+def test_the_same_command_again_trains_nothing_and_more_seeds_go_on(cli: Cli, confirmed: None, tmp_path: Path) -> None:
     first = confirmation(tmp_path)
     anchors = tmp_path / "results" / "toy.confirmed" / "anchors.json"
     kept = anchors.stat().st_ino
@@ -95,12 +149,11 @@ def test_the_same_command_again_trains_nothing_and_more_seeds_go_on(cli: Cli, se
 
 
 def test_running_a_confirmed_study_again_keeps_its_finalists(
-    cli: Cli, searched: None, tiny_settings: list[str], tmp_path: Path
+    cli: Cli, confirmed: None, settings: list[str], tmp_path: Path
 ) -> None:
-    assert cli("confirm", "toy", *CONFIRM, *ONE, "tracking=none").returncode == 0
     report = tmp_path / "results" / "toy" / "report.md"
     before = report.read_text()
-    done = cli("run", *tiny_settings, *SPACE, *ONE, "study.n_trials=4", "study.name=toy", "tracking=none")
+    done = cli("run", *settings, *SPACE, *ONE, "study.n_trials=4", "study.name=toy", "tracking=none")
     assert "Finalists of toy on the test split" in done.stdout
     assert "## Finalists on the test split" in before
     assert report.read_text() == before
@@ -124,30 +177,9 @@ def test_finalists_wait_for_what_they_stand_beside(
     assert len(confirmation(tmp_path).runs) == 4
 
 
-def test_mlflow_shows_them_under_the_study_and_the_report_tells_of_them(
-    cli: Cli, searched: None, tmp_path: Path
-) -> None:
-    assert cli("confirm", "toy", *CONFIRM, *ONE).returncode == 0
-    found, parent = confirmation(tmp_path), read(tmp_path).mlflow_run_id
-    client = MlflowClient(f"sqlite:///{tmp_path}/results/mlflow.db")
-    (experiment,) = [e for e in client.search_experiments() if e.name == "toy"]
-    runs = client.search_runs([experiment.experiment_id], "tags.`adapter_sweep.kind` = 'confirmed'")
-    assert {run.info.run_id for run in runs} == {run.mlflow_run_id for run in found.runs}
-    assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {parent}
-    shown = {run.info.run_id: run.data.metrics["test_accuracy"] for run in runs}
-    assert shown == {run.mlflow_run_id: run.metrics["test_accuracy"] for run in found.runs}
-    assert all(run.info.run_name.startswith("confirmed 0") for run in runs)
-
-    folder = tmp_path / "results" / "toy"
-    told = json.loads((folder / "front.json").read_text())["confirmed"]
-    assert {each["configuration"] for each in told["finalists"]} == {run.configuration for run in found.runs}
-    assert "Finalists on the test split" in (folder / "report.html").read_text()
-    assert "## Finalists on the test split" in (folder / "report.md").read_text()
-
-
-def test_of_several_studies_each_best_is_tried_on_all(cli: Cli, searched: None, tiny_settings: list[str]) -> None:
+def test_of_several_studies_each_best_is_tried_on_all(cli: Cli, searched: None, settings: list[str]) -> None:
     here = Path.cwd()
-    done = cli("run", *tiny_settings, *SPACE, *ONE, "study.n_trials=2", "study.seed=1", "study.name=other")
+    done = cli("run", *settings, *SPACE, *ONE, "study.n_trials=2", "study.seed=1", "study.name=other")
     assert done.returncode == 0, done.stderr
     done = cli("confirm", "toy", "other", "confirm.seeds=1", "confirm.finalists=1", *ONE, "tracking=none")
     assert done.returncode == 0, done.stderr
@@ -158,11 +190,9 @@ def test_of_several_studies_each_best_is_tried_on_all(cli: Cli, searched: None, 
         assert runs[guest].params == read(here, another).trials[int(guest.partition(":")[2])].params
 
 
-def test_studies_of_other_spaces_are_confirmed_each_for_itself(
-    cli: Cli, searched: None, tiny_settings: list[str]
-) -> None:
+def test_studies_of_other_spaces_are_confirmed_each_for_itself(cli: Cli, searched: None, settings: list[str]) -> None:
     space = ["method.width=choice(8,16)", "train.lr=tag(log,interval(1e-3,1e-2))", "train.epochs=choice(1,2)"]
-    done = cli("run", *tiny_settings, *space, *ONE, "study.n_trials=2", "study.name=other", "tracking=none")
+    done = cli("run", *settings, *space, *ONE, "study.n_trials=2", "study.name=other", "tracking=none")
     assert done.returncode == 0, done.stderr
     done = cli("confirm", "toy", "other", "confirm.seeds=1", "confirm.finalists=1", *ONE, "tracking=none")
     assert done.returncode == 0, done.stderr
@@ -173,8 +203,7 @@ def test_studies_of_other_spaces_are_confirmed_each_for_itself(
         assert run.trial is not None
 
 
-def test_a_run_whose_predictions_are_gone_costs_no_report(cli: Cli, searched: None, tmp_path: Path) -> None:
-    assert cli("confirm", "toy", *CONFIRM, *ONE, "tracking=none").returncode == 0
+def test_a_run_whose_predictions_are_gone_costs_no_report(cli: Cli, confirmed: None, tmp_path: Path) -> None:
     files = sorted((tmp_path / "results" / "toy.confirmed").rglob("predictions.json"))
     kept = files[0].read_text()
     files[0].unlink()
@@ -193,8 +222,7 @@ def test_a_run_whose_predictions_are_gone_costs_no_report(cli: Cli, searched: No
     assert len(confirmation(tmp_path).runs) == 4
 
 
-def test_damaged_files_of_a_confirmation_are_told_and_mended(cli: Cli, searched: None, tmp_path: Path) -> None:
-    assert cli("confirm", "toy", *CONFIRM, *ONE, "tracking=none").returncode == 0
+def test_damaged_files_of_a_confirmation_are_told_and_mended(cli: Cli, confirmed: None, tmp_path: Path) -> None:
     first = confirmation(tmp_path)
     folder = tmp_path / "results" / "toy.confirmed"
     (folder / "anchors.json").write_text("{")
@@ -205,15 +233,14 @@ def test_damaged_files_of_a_confirmation_are_told_and_mended(cli: Cli, searched:
     assert confirmation(tmp_path) == first
 
 
-def test_finalists_are_no_study_to_choose_from(cli: Cli, searched: None, tiny_settings: list[str]) -> None:
-    assert cli("confirm", "toy", *CONFIRM, *ONE, "tracking=none").returncode == 0
+def test_finalists_are_no_study_to_choose_from(cli: Cli, confirmed: None, settings: list[str]) -> None:
     for command in (["confirm", "toy.confirmed", *ONE], ["best", "toy.confirmed"], ["report", "toy.confirmed"]):
         done = cli(*command)
         assert done.returncode == 2
         assert done.stderr.strip() == (
             "error: study 'toy.confirmed' holds another one's finalists, and is told with it: name 'toy'"
         )
-    done = cli("run", *tiny_settings, *SPACE, "study.name=mine.confirmed")
+    done = cli("run", *settings, *SPACE, "study.name=mine.confirmed")
     assert done.returncode == 2
     assert "a name that ends in .confirmed" in done.stderr
 
@@ -225,7 +252,7 @@ def test_two_workers_confirm(cli: Cli, searched: None, tmp_path: Path) -> None:
     assert set(confirmation(tmp_path).anchors) == {"majority class", "frozen backbone", "head-only probe"}
 
 
-def test_wrong_input(cli: Cli, searched: None, tmp_path: Path, tiny_settings: list[str]) -> None:
+def test_wrong_input(cli: Cli, searched: None, tmp_path: Path, settings: list[str]) -> None:
     done = cli("confirm", "toy", "nosuch", *ONE)
     assert done.returncode == 2
     assert done.stderr.startswith("error: there is no study 'nosuch'; there are: toy")
@@ -236,7 +263,7 @@ def test_wrong_input(cli: Cli, searched: None, tmp_path: Path, tiny_settings: li
         "method.width",
     ]
     assert "allowed here: confirm, workers" in done.stderr
-    assert cli("trial", *tiny_settings, "method.width=2", "study.name=one", "tracking=none").returncode == 0
+    assert cli("trial", *settings, "method.width=2", "study.name=one", "tracking=none").returncode == 0
     done = cli("confirm", "one", *ONE)
     assert (done.returncode, done.stderr.count("study 'one' holds single trials; only what")) == (2, 1)
     (tmp_path / "toy.csv").write_text("text,label\n" + "".join(f"word {i},{'ab'[i % 2]}\n" for i in range(60)))

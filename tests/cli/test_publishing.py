@@ -1,18 +1,16 @@
 import io
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from adapter_sweep.cli.publishing import THREAD, Publisher
+from adapter_sweep.cli.publishing import Publisher
 from adapter_sweep.config.space import parse_space
 from adapter_sweep.records import TrialState
 from adapter_sweep.study.ledger import CURVES_FILE, Ledger, storage_url
 from adapter_sweep.tracking import Tracker
 from agreement import assert_agreement, disagreements
+from processes import wait_for
 
 
 @pytest.fixture
@@ -50,7 +48,8 @@ def test_trials_are_shown_in_the_background_and_what_was_missed_at_the_end(ledge
     publisher.catch_up()
     publisher.finish()
     assert_agreement("toy", tmp_path)
-    assert THREAD not in [thread.name for thread in threading.enumerate()]
+    assert publisher._thread is not None
+    assert not publisher._thread.is_alive()
 
 
 def test_an_interrupted_study_is_shown_at_rest(ledger: Ledger, tmp_path: Path) -> None:
@@ -71,7 +70,7 @@ def test_without_tracking_there_is_no_thread(ledger: Ledger, tmp_path: Path) -> 
     publisher.soon_trial(finish(ledger))
     publisher.catch_up()
     publisher.finish(tmp_path)
-    assert THREAD not in [thread.name for thread in threading.enumerate()]
+    assert publisher._thread is None
     assert not (tmp_path / "mlflow.db").exists()
 
 
@@ -105,13 +104,6 @@ def test_a_trial_whose_files_are_damaged_does_not_keep_the_others(ledger: Ledger
     assert found.failed[1].startswith("trial 1 cannot be read: JSONDecodeError: ")
     curves.unlink()
     assert tracker.reconcile(ledger).published == (1,)
-
-
-def wait_for(what: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 120
-    while not what():
-        assert time.monotonic() < ends, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_an_error_of_the_ledger_is_logged_without_its_password(

@@ -77,7 +77,7 @@ _OVERRIDES = st.lists(st.one_of(st.tuples(_KEYS, _VALUES).map("=".join), st.text
 
 
 @fuzz(
-    few=100,
+    few=40,
     examples=[{"overrides": ["results_dir='a\0b'"]}, {"overrides": ["study.name=\ud800"]}, {"overrides": ["a=" * 300]}],
     overrides=_OVERRIDES,
 )

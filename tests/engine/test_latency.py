@@ -2,6 +2,7 @@ import multiprocessing
 import threading
 import time
 from dataclasses import replace
+from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 
 import pytest
@@ -23,6 +24,7 @@ from adapter_sweep.engine.latency import (
 from adapter_sweep.engine.methods import FullSpec, LoraSpec
 from adapter_sweep.records import METRIC_HELP
 from families import tiny_backbone
+from processes import wait_for
 
 SPEC = LatencySpec(tokens=8, batch_size=4, pairs=9, batch_pairs=7, warmup_seconds=0.05, threads=1)
 
@@ -106,26 +108,26 @@ def test_the_record_names_both_batch_shapes() -> None:
     assert set(metrics) <= set(METRIC_HELP)
 
 
-def _step_forever(stepping: Event, stop: Event) -> None:
+def _step_forever(steps: "Synchronized[int]", stop: Event) -> None:
     while not stop.is_set():
         with training_step():
-            stepping.set()
             time.sleep(0.01)
-        stepping.clear()
+            steps.value += 1
 
 
 def test_nobody_trains_while_latency_is_read() -> None:
     """A real second process steps; while the host is quiet it never holds a step."""
     context = multiprocessing.get_context("spawn")
-    stepping, stop = context.Event(), context.Event()
-    worker = context.Process(target=_step_forever, args=(stepping, stop))
+    steps, stop = context.Value("i"), context.Event()
+    worker = context.Process(target=_step_forever, args=(steps, stop))
     worker.start()
     try:
-        assert stepping.wait(60)
+        wait_for(lambda: steps.value > 0)
         with quiet_host():
-            time.sleep(0.05)  # the other process needs a moment to clear its flag after it let go
-            assert not any(stepping.wait(0.02) for _ in range(10))
-        assert stepping.wait(10)
+            before = steps.value
+            time.sleep(0.25)
+            assert steps.value == before
+        wait_for(lambda: steps.value > before)
     finally:
         stop.set()
         worker.join(30)

@@ -48,12 +48,19 @@ def wide(tiny_settings: list[str], count: int) -> list[str]:
     return ["run", *tiny_settings, *fixed, f"study.n_trials={count}"]
 
 
-def test_no_room_for_weights_ends_the_work_and_fails_no_trial(
+def test_no_room_for_the_ledger_or_for_weights_ends_the_work_and_fails_no_trial(
     cli: Cli, tiny_settings: list[str], tmp_path: Path
 ) -> None:
     done = cli(*wide(tiny_settings, 1))
     assert done.returncode == 0, done.stderr
     results = tmp_path / "results"
+    before = view(results).trials
+    full = limited(tmp_path, 1000, *wide(tiny_settings, 2))  # not even the ledger's journal
+    assert full.returncode == 1
+    (error,) = full.stderr.splitlines()
+    assert error.startswith("error: study 'quickstart' cannot be ")
+    assert view(results).trials == before
+
     (weights,) = (results / "quickstart" / "trials" / "00000").rglob(WEIGHTS_FILE)
     assert weights.stat().st_size > 400_000 > (results / "optuna.db").stat().st_size
     full = limited(tmp_path, 400_000, *wide(tiny_settings, 4))
@@ -72,42 +79,21 @@ def test_no_room_for_weights_ends_the_work_and_fails_no_trial(
     assert trials[2].params == trials[1].params
 
 
-def test_no_room_in_the_ledger_is_told_and_loses_no_trial(cli: Cli, tiny_settings: list[str], tmp_path: Path) -> None:
-    assert cli(*wide(tiny_settings, 1)).returncode == 0
-    results = tmp_path / "results"
-    before = view(results).trials
-    full = limited(tmp_path, 1000, *wide(tiny_settings, 2))  # not even its journal
-    assert full.returncode == 1
-    (error,) = full.stderr.splitlines()
-    assert error.startswith("error: study 'quickstart' cannot be ")
-    assert view(results).trials == before
-    done = cli(*wide(tiny_settings, 2))
-    assert done.returncode == 0, done.stderr
-    assert [trial.state for trial in view(results).counted()] == [TrialState.COMPLETE] * 2
-
-
-def test_no_room_for_the_report_is_told_and_it_can_be_written_later(
+def test_no_room_for_mlflow_nor_for_the_report_is_told_and_costs_no_trial(
     cli: Cli, tiny_settings: list[str], tmp_path: Path
 ) -> None:
-    small = ["run", *tiny_settings, "method.width=choice(2,4)", "study.sampler=random", "tracking=none"]
-    full = limited(tmp_path, 400_000, *small, "study.n_trials=1")
-    assert full.returncode == 1
-    report = "results/quickstart/report.html"
-    assert full.stderr == f"error: cannot write {tmp_path / report}: {os.strerror(errno.EFBIG)}\n".replace(
-        f"{tmp_path}/", ""
-    )
-    assert [trial.state for trial in view(tmp_path / "results").trials] == [TrialState.COMPLETE]
-    assert not (tmp_path / report).exists()
-    assert cli("report", "quickstart", "tracking=none").returncode == 0
-    assert (tmp_path / report).stat().st_size > 400_000
-
-
-def test_no_room_for_mlflow_costs_no_trial(cli: Cli, tiny_settings: list[str], tmp_path: Path) -> None:
     small = ["run", *tiny_settings, "method.width=choice(2,4)", "study.sampler=random", "study.n_trials=1"]
     full = limited(tmp_path, 400_000, *small)
+    assert full.returncode == 1
     assert "warning: MLflow: " in full.stdout
     assert "The trials go on, and the ledger keeps them all." in full.stdout
+    report = "results/quickstart/report.html"
+    assert full.stderr == f"error: cannot write {report}: {os.strerror(errno.EFBIG)}\n"
     assert [trial.state for trial in view(tmp_path / "results").trials] == [TrialState.COMPLETE]
+    assert not (tmp_path / report).exists()
+    done = cli("report", "quickstart", "tracking=none")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / report).stat().st_size > 400_000
     done = cli(*small)
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stdout

@@ -1,5 +1,6 @@
 import math
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -11,6 +12,7 @@ from adapter_sweep.config.space import grid_points, parse_space
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.records import TrialState, TrialView
 from adapter_sweep.study.ledger import Ledger, storage_url
+from descriptors import open_files
 
 IN_MEMORY = "sqlite://"  # where only suggestions matter
 METRICS = {"accuracy": 0.1 + 0.2, "trainable_params": 123_456.0, "train_loss": 5e-324, "eval_examples": 7.0}
@@ -154,19 +156,20 @@ def test_dying_between_telling_and_queueing_queues_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cause", [KeyboardInterrupt, RuntimeError])
 def test_a_trial_whose_suggestion_fails_is_interrupted_and_leaves_nothing_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cause: type[BaseException], open_files: Callable[[], int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cause: type[BaseException]
 ) -> None:
     def fail(*_: object) -> None:
         raise cause
 
     ledger = start(tmp_path)
     ledger.tell(ask(ledger), TrialState.FAILED)
-    before = open_files()
+    before = open_files(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(optuna.samplers.RandomSampler, "sample_independent", fail)
         with pytest.raises(cause):
             ledger.ask(10)
-    assert open_files() == before
+    ledger._rows.database.engine.dispose()
+    assert open_files(tmp_path) - before == Counter()
     assert states(ledger) == [TrialState.FAILED, TrialState.INTERRUPTED]
     assert finish(ledger, 2) == [2]
 
@@ -214,21 +217,14 @@ def test_a_live_trial_is_never_recovered_even_from_another_results_folder(tmp_pa
     asked[1].close()
 
 
-def test_slots_leave_no_file_and_no_descriptor(tmp_path: Path, open_files: Callable[[], int]) -> None:
+def test_slots_leave_no_file_and_no_descriptor(tmp_path: Path) -> None:
     ledger = start(tmp_path)
     finish(ledger, 3)
-    before = open_files()
+    before = open_files(tmp_path)
     finish(ledger, 9)
-    assert open_files() == before
+    ledger._rows.database.engine.dispose()  # its pool keeps as many as were used at once
+    assert open_files(tmp_path) - before == Counter()
     assert sorted(p.name for p in ledger._locks.iterdir()) in (["at-work"], ["at-work", "study.lock"])
-
-
-@pytest.fixture
-def open_files() -> Callable[[], int]:
-    folder = Path("/proc/self/fd")
-    if not folder.is_dir():
-        pytest.skip("counts open files in /proc")
-    return lambda: len(list(folder.iterdir()))
 
 
 # -- the definition

@@ -3,6 +3,7 @@
 An SQLite file that is named as a URI stands for a server's database: each results folder is then a host of its own.
 """
 
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -45,7 +46,7 @@ def ask(ledger: Ledger) -> tuple[optuna.Trial, Any]:
 def die(ledger: Ledger) -> optuna.Trial:
     """Ask for a trial, and leave what a process leaves that dies then."""
     trial, hold = ask(ledger)
-    os.close(hold._slot._descriptor)
+    fcntl.flock(hold._slot._descriptor, fcntl.LOCK_UN)
     ledger._heart.remove(trial._trial_id)
     return trial
 

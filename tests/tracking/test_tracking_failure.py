@@ -17,6 +17,9 @@ from adapter_sweep.tracking.failure import HASTY, Deadline, Patience, prepare_en
 MakeTrial = Callable[..., TrialView]
 MakeStudy = Callable[..., StudyView]
 
+GIVEN_UP = 30.0
+"""Seconds: far more than it takes on a busy machine, and far less than MLflow's own retries or a slow server."""
+
 
 @pytest.mark.parametrize(
     ("text", "masked"),
@@ -52,7 +55,7 @@ def test_a_dead_server_fails_at_once_and_quietly(
         begun = time.monotonic()
         with pytest.raises(TrackingError) as caught:
             call()
-        assert time.monotonic() - begun < 8  # the first one imports mlflow
+        assert time.monotonic() - begun < GIVEN_UP
         message = str(caught.value)
         assert "http://***@127.0.0.1:9/" in message
         assert "s3cret" not in message + repr(caught.value.__cause__)
@@ -108,7 +111,7 @@ def test_a_server_that_answers_errors_is_given_up_and_left_alone(
     assert handler.asked == asked
     with pytest.raises(TrackingError, match="failed at"):
         tracker.reconcile(Kept(make_study()))
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < GIVEN_UP
 
 
 def test_a_slow_server_is_given_up(
@@ -118,12 +121,12 @@ def test_a_slow_server_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     handler, uri = server
-    handler.seconds = 3.0
+    handler.seconds = 60.0
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")  # the user's own number is kept
     begun = time.monotonic()
     with pytest.raises(TrackingError):
         Tracker(tmp_path, "quick study", uri).publish_study(make_study())
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < GIVEN_UP
 
 
 def test_the_deadline_ends_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
