@@ -128,11 +128,12 @@ def proxy_to(upstream: int, seed: int = 0) -> Iterator[Proxy]:
 
 
 @contextmanager
-def mlflow_server(folder: Path) -> Iterator[int]:
-    """Run `mlflow server` on a SQLite store in `folder`; its port."""
+def mlflow_server(folder: Path, store: str | None = None) -> Iterator[int]:
+    """Run `mlflow server` on a database, or on an SQLite one in `folder`; its port."""
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
-    stores = ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder / "a")]
+    database = store or f"sqlite:///{folder / 'mlflow.db'}"
+    stores = ["--backend-store-uri", database, "--artifacts-destination", str(folder / "a")]
     hosts = ["--allowed-hosts", "*", "--cors-allowed-origins", "*"]
     with (folder / "server.log").open("w+") as log:
         server = subprocess.Popen(

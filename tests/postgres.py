@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,8 +20,16 @@ PASSWORD = "never-shown"  # the tests look for it where it must not be
 class Server:
     """A running server; `database` makes an empty database and returns its URL, the password in it."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, start: Sequence[str], stop: Sequence[str]) -> None:
         self.port = port
+        self._start, self._stop = start, stop
+
+    def start(self) -> None:
+        _run(self._start)
+
+    def stop(self) -> None:
+        """Its clients are cut off."""
+        _run(self._stop)
 
     def database(self, name: str) -> str:
         own = f"postgresql://sweeper:{PASSWORD}@127.0.0.1:{self.port}"
@@ -57,15 +65,17 @@ def serving(binaries: Path, *settings: str) -> Iterator[Server]:
         _run([*user, *initdb, "--auth=scram-sha-256", "--no-sync", "--encoding=UTF8", "--locale=C"])
         options = [f"-p {port}", "-c listen_addresses=127.0.0.1", f"-k {folder}", *(f"-c {one}" for one in settings)]
         control = [*user, str(binaries / "pg_ctl"), "-D", str(data), "-w"]
-        _run([*control, "-l", str(folder / "log"), "-o", " ".join(options), "start"])
+        start = [*control, "-l", str(folder / "log"), "-o", " ".join(options), "start"]
+        server = Server(port, start, stop=[*control, "-m", "immediate", "stop"])
+        server.start()
         try:
-            yield Server(port)
+            yield server
         finally:
-            _run([*control, "-m", "immediate", "stop"])
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(command: list[str]) -> None:
+def _run(command: Sequence[str]) -> None:
     done = subprocess.run(command, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert done.returncode == 0, done.stdout

@@ -5,6 +5,7 @@ __all__ = [
     "DiskError",
     "FrozenWeightsError",
     "GuardError",
+    "LedgerAwayError",
     "LedgerError",
     "SpoiltProcessError",
     "UserInputError",
@@ -17,6 +18,10 @@ class AdapterSweepError(Exception):
 
 class LedgerError(AdapterSweepError):
     """The ledger cannot be read or written: no trial's failure, but the end of this process's work on the study."""
+
+
+class LedgerAwayError(LedgerError):
+    """The ledger cannot be reached, or is locked: it may be back in a while."""
 
 
 class DiskError(AdapterSweepError):

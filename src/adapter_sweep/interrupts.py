@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Literal
@@ -28,7 +28,9 @@ _STOP = 0  # no signal's number
 
 
 @contextmanager
-def listening(leave_seconds: float, *, again: Literal["leaves", "ignored"]) -> Iterator[None]:
+def listening(
+    leave_seconds: float, *, again: Literal["leaves", "ignored"], also: Sequence[signal.Signals] = ()
+) -> Iterator[None]:
     """While open, Ctrl-C and SIGTERM are KeyboardInterrupts of the main thread that `held` puts off.
 
     Guarantees: the process is gone at most `leave_seconds` after the first signal, with status 130, whatever it
@@ -39,14 +41,16 @@ def listening(leave_seconds: float, *, again: Literal["leaves", "ignored"]) -> I
         again: what further signals do. `leaves`: another KeyboardInterrupt, which nothing puts off, and a second
             later the process is gone. `ignored`: nothing, not even once this is closed; for a process that is about to
             end, and that others may tell twice.
+        also: further signals that say the same.
     """
     global _listener
     if threading.current_thread() is not threading.main_thread() or _listener is not None:
         yield
         return
-    listener = _Listener(leave_seconds, again)
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    heard = [number for number in _SIGNALS if before[number] is not signal.SIG_IGN]
+    signals = (*_SIGNALS, *also)
+    listener = _Listener(leave_seconds, again, signals)
+    before = {number: signal.getsignal(number) for number in signals}
+    heard = [number for number in signals if before[number] is not signal.SIG_IGN]
     _listener = listener
     try:
         listener.start()
@@ -94,11 +98,14 @@ def at_last(call: Callable[[], None]) -> Iterator[None]:
 class _Listener:
     """What has been heard, and the thread that keeps the deadline."""
 
-    def __init__(self, leave_seconds: float, again: Literal["leaves", "ignored"]) -> None:
+    def __init__(
+        self, leave_seconds: float, again: Literal["leaves", "ignored"], signals: Sequence[signal.Signals]
+    ) -> None:
         self.held = 0
         self.pending = False
         self._leave_seconds = leave_seconds
         self._again = again
+        self._signals = signals
         self._first: float | None = None
         self._overdue = False
         self._reading, self._writing = os.pipe()
@@ -148,7 +155,7 @@ class _Listener:
                     own = 0
                     continue
                 now = time.monotonic()
-                if number in _SIGNALS and (not heard or now - heard[-1] > _ONE_SECONDS):
+                if number in self._signals and (not heard or now - heard[-1] > _ONE_SECONDS):
                     heard.append(now)
                     first = first or number
             now = time.monotonic()

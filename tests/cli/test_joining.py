@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from mlflow import MlflowClient
 
 from adapter_sweep.records import StudyView, TrialState
 from adapter_sweep.study.ledger import Ledger
+from failing_server import mlflow_server
 from postgres import PASSWORD, Server
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -131,6 +133,40 @@ def test_a_host_that_could_not_be_compared_is_refused(fleet: Fleet, tiny_setting
     assert with_other_data.returncode == 2, out
     assert "data_fingerprint" in out
     assert "would not be comparable" in out
+
+
+@pytest.mark.postgres
+def test_ledger_and_mlflow_are_both_on_postgresql_and_a_worker_is_told_where(
+    cli: Cli, tiny_settings: list[str], tmp_path: Path, postgres: Server
+) -> None:
+    url, store = postgres.database("ledger"), postgres.database("mlflow")
+    with mlflow_server(tmp_path, store) as port:
+        server = f"http://127.0.0.1:{port}"
+        settings = [*tiny_settings, *SPACE, f"study.storage={url}", f"tracking.uri={server}"]
+        first = cli("run", *settings, "study.n_trials=1")
+        assert first.returncode == 0, first.stderr
+        ledger = Ledger.read("quickstart", url=url, results_dir=tmp_path / "looker")
+        ledger.set_facts(n_trials=2)
+        joined = cli(
+            "worker", "quickstart", "--storage", url, "--tracking", server, "--count", "1", "results_dir=elsewhere"
+        )
+        assert joined.returncode == 0, joined.stderr
+        assert "No more to begin: 2 of 2 trials" in joined.stdout
+        assert PASSWORD not in first.stdout + first.stderr + joined.stdout + joined.stderr
+        study = ledger.view()
+        assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
+        client = MlflowClient(server)
+        for trial in study.trials:
+            assert trial.mlflow_run_id is not None
+            run = client.get_run(trial.mlflow_run_id)
+            assert run.info.status == "FINISHED"
+            assert run.data.metrics["accuracy"] == trial.metrics["accuracy"]
+            assert run.data.tags["mlflow.parentRunId"] == study.mlflow_run_id
+            assert client.list_artifacts(trial.mlflow_run_id, "adapter")
+    with sqlalchemy.create_engine(store, poolclass=sqlalchemy.NullPool).connect() as connection:
+        kept = connection.exec_driver_sql("SELECT run_uuid FROM runs").scalars().all()
+    assert set(kept) >= {study.mlflow_run_id, *(trial.mlflow_run_id for trial in study.trials)}
+    assert (tmp_path / "elsewhere/quickstart/trials/00001").is_dir()
 
 
 @pytest.fixture

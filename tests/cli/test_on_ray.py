@@ -5,9 +5,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from adapter_sweep.records import StudyView, TrialState
@@ -60,6 +63,17 @@ def running(view: StudyView) -> list[int]:
     return [trial.number for trial in view.in_state(TrialState.RUNNING)]
 
 
+def listening_addresses(pid: int) -> set[str]:
+    """Where a process and those that it started listen now."""
+    found: set[str] = set()
+    with suppress(psutil.Error):
+        parent = psutil.Process(pid)
+        for process in (parent, *parent.children(recursive=True)):
+            with suppress(psutil.Error):
+                found |= {one.laddr.ip for one in process.net_connections("inet") if one.status == "LISTEN"}
+    return found
+
+
 @pytest.mark.postgres
 def test_a_node_that_dies_at_work_costs_no_trial(
     cluster: Any, postgres: Server, on_ray: list[str], tmp_path: Path
@@ -108,8 +122,16 @@ def test_ray_on_this_host_alone_shares_a_file_and_shows_its_trials(on_ray: list[
     if not os.environ.get("CI"):
         pytest.importorskip("ray", reason="Ray is not installed; install adapter-sweep[ray]")
     process = begin(tmp_path, *on_ray, "workers.count=2", "study.n_trials=3")
-    out, _ = process.communicate(timeout=PATIENCE)
+    heard_at: set[str] = set()
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(process.communicate, timeout=PATIENCE)
+        while not waiting.done():
+            heard_at |= listening_addresses(process.pid)
+            time.sleep(0.5)
+    out, _ = waiting.result()
     assert process.returncode == 0, out
+    assert heard_at
+    assert heard_at <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
     results = tmp_path / "results"
     study = Ledger.read("quickstart", url=storage_url(None, results), results_dir=results).view()
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3

@@ -1,44 +1,12 @@
 """Workers as the study sees them: real processes on the toy task."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
+from rooms import Room
 
-from adapter_sweep.config.space import parse_space
 from adapter_sweep.errors import UserInputError
 from adapter_sweep.records import TrialState
-from adapter_sweep.study.ledger import Ledger, storage_url
-from adapter_sweep.study.messages import Job
-from adapter_sweep.study.workers import run_workers
-from toy_bench import StudyWatch, toy_values
-
-SPACE = {"method.width": "int(interval(2, 9))"}
-
-
-class Room:
-    """A study on the toy task, which workers open by themselves."""
-
-    def __init__(self, tiny_bert: Path, toy_csv: Path, folder: Path) -> None:
-        self.values = toy_values(tiny_bert)
-        self.values["task"]["path"] = str(toy_csv)
-        self.study: dict[str, Any] = {
-            "name": "toy",
-            "url": storage_url(None, folder),
-            "results_dir": folder,
-            "definition": {"search_space": SPACE},
-            "objectives": self.values["objectives"],
-            "space": parse_space(SPACE),
-            "sampler": "random",
-            "seed": 0,
-        }
-        self.ledger = Ledger.start(**self.study)
-        self.watch = StudyWatch()
-        self.told: list[int] = []
-
-    def run(self, n_trials: int, workers: int, **changes: Any) -> None:
-        job = Job(**{"ledger": self.study, "values": self.values, "n_trials": n_trials, "threads": 1, **changes})
-        run_workers(self.ledger, [job] * workers, self.watch, told=self.told.append)
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import os
 import warnings
 from typing import Any
 
-from adapter_sweep.cli.elsewhere import Errand
+from adapter_sweep.cli.errand import Errand
+from adapter_sweep.cli.following import Seen
 from adapter_sweep.config.schema import RayWorkers
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.study.storage import sqlite_file
@@ -13,7 +14,7 @@ __all__ = ["RayCrew"]
 
 
 class RayCrew:
-    """A study's workers as Ray's tasks: Ray places them, and starts those again whose process or node died."""
+    """A study's workers as Ray's tasks, which Ray places. One whose process or node died is followed by another."""
 
     def __init__(self, errand: Errand, workers: RayWorkers) -> None:
         """Connect to the cluster, or start Ray on this host.
@@ -23,9 +24,10 @@ class RayCrew:
             AdapterSweepError: the cluster cannot be reached.
         """
         self._errand, self._workers = errand, workers
-        self._ray = _import()
+        alone = workers.address is None and not os.environ.get("RAY_ADDRESS")
+        self._ray = _import(alone=alone)
         self._tasks: list[Any] = []
-        _connect(self._ray, workers.address)
+        _connect(self._ray, workers.address, alone=alone)
         nodes = [node for node in self._ray.nodes() if node["Alive"]]
         if len(nodes) > 1 and errand.url is not None and sqlite_file(errand.url) is not None:
             self.close()
@@ -38,31 +40,35 @@ class RayCrew:
     def begin(self) -> None:
         """On a worker's place: the head of a cluster may be another kind of machine."""
         try:
-            self._ray.get(self._task(Errand.begin).remote(self._errand, self._cpus))
+            self._ray.get(self._task(Errand.begin, tries=3).remote(self._errand, self._cpus))
         except self._ray.exceptions.RayError as error:
             raise _cause(error) from None
 
     def start(self, most: int) -> int:
-        """Have Ray start workers, no more than `most`; how many."""
-        count = min(most, self._workers.count or self._room())
+        """Have Ray start workers, no more than `most`, nor than are asked for in all; how many."""
+        count = min(most, (self._workers.count or self._room()) - len(self._tasks))
         work = self._task(Errand.work)
         self._tasks += [work.remote(self._errand, self._cpus) for _ in range(count)]
         return count
 
-    def look(self) -> tuple[int, list[Exception]]:
-        """How many workers there are or wait for a place, and what those that ended failed with."""
+    def look(self) -> Seen:
+        """What has become of the tasks."""
         if not self._tasks:
-            return 0, []
+            return Seen(0, (), ())
         done, self._tasks = self._ray.wait(self._tasks, num_returns=len(self._tasks), timeout=0)
-        errors: list[Exception] = []
+        failed: list[Exception] = []
+        ended: list[str] = []
         for task in done:
             try:
                 self._ray.get(task)
+                ended.append("it ended by itself")
             except self._ray.exceptions.TaskCancelledError:
-                continue
-            except self._ray.exceptions.RayError as error:
-                errors.append(_cause(error))
-        return len(self._tasks), errors
+                ended.append("it was cancelled")
+            except self._ray.exceptions.RayTaskError as error:
+                failed.append(_cause(error))
+            except self._ray.exceptions.RayError as error:  # its process, or its node
+                ended.append(str(error))
+        return Seen(len(self._tasks), failed, ended)
 
     def leave(self) -> None:
         """Interrupt the workers."""
@@ -73,10 +79,10 @@ class RayCrew:
         """Leave the cluster; what was started for this command alone ends."""
         self._ray.shutdown()
 
-    def _task(self, function: Any) -> Any:
-        """Ray tries a task again whose worker died, however often: the study counts a trial's deaths itself."""
+    def _task(self, function: Any, *, tries: int = 1) -> Any:
+        """Whoever follows the study has another task in place of one that was lost: here Ray tries it once."""
         needs = {"num_cpus": self._workers.cpus, "num_gpus": self._workers.gpus}
-        return self._ray.remote(**needs, max_retries=-1, max_calls=1)(function)
+        return self._ray.remote(**needs, max_retries=tries - 1, max_calls=1)(function)
 
     def _room(self) -> int:
         """Workers that the cluster as it is now has room for, one at least: Ray waits for more nodes where it may."""
@@ -87,7 +93,11 @@ class RayCrew:
         return max(1, room)
 
 
-def _import() -> Any:
+def _import(*, alone: bool) -> Any:
+    if alone:
+        # Named for other systems, it is what Ray asks whether hosts beside this one may connect: if not, it listens on
+        # 127.0.0.1, and else on all addresses, whatever it is told of its own.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a worker without GPUs keeps its environment
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own is 15: beside anything else, a trial would wait
@@ -98,8 +108,7 @@ def _import() -> Any:
     return ray
 
 
-def _connect(ray: Any, address: str | None) -> None:
-    alone = address is None and not os.environ.get("RAY_ADDRESS")
+def _connect(ray: Any, address: str | None, *, alone: bool) -> None:
     # A cluster of one host listens on that host alone, and nobody needs its dashboard.
     local: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if alone else {}
     try:

@@ -1,24 +1,21 @@
 """Workers as Slurm jobs. The only importer of submitit, which is an optional part."""
 
-import os
-import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from adapter_sweep.cli.elsewhere import Errand
+from adapter_sweep.cli.errand import Errand
+from adapter_sweep.cli.following import Seen
 from adapter_sweep.config.schema import SlurmWorkers
 from adapter_sweep.credentials import mask_credentials
+from adapter_sweep.environment import variables
 from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.study.storage import STORAGE_VARIABLE, sqlite_file
 
 __all__ = ["SlurmCrew"]
 
 _TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
-_LEAVE = (signal.SIGTERM, signal.SIGUSR2)  # a job that is cancelled or preempted; one whose time is nearly over
+_LAST_LINES = 5  # of a lost job's log, to be shown
 
 
 class SlurmCrew:
@@ -45,25 +42,31 @@ class SlurmCrew:
         """In a job: the host that submits may be another kind of machine."""
         job = self._submit(Errand.begin)
         try:
-            failed = _outcome(job)
+            ended = _end(job)
         except KeyboardInterrupt:
             job.cancel()
             raise
-        if failed is not None:
-            raise failed
+        if isinstance(ended, str):
+            raise AdapterSweepError(f"workers=slurm: the study was not begun: {mask_credentials(ended)}")
+        if ended is not None:
+            raise ended
 
     def start(self, most: int) -> int:
-        """Submit jobs, no more than `most`; how many."""
-        count = min(most, self._workers.count)
+        """Submit jobs, no more than `most`, nor than `workers.count` in all; how many."""
+        count = min(most, self._workers.count - len(self._jobs))
         self._jobs += [self._submit(Errand.work) for _ in range(count)]
         return count
 
-    def look(self) -> tuple[int, list[Exception]]:
-        """How many jobs wait or run, and what those that ended failed with."""
-        ended = [job for job in self._jobs if job.done()]
-        self._jobs = [job for job in self._jobs if job not in ended]
-        errors = [_outcome(job) for job in ended]
-        return len(self._jobs), [error for error in errors if error is not None]
+    def look(self) -> Seen:
+        """What has become of the jobs."""
+        over = [job for job in self._jobs if job.done()]
+        self._jobs = [job for job in self._jobs if job not in over]
+        ends = [(job, _end(job)) for job in over]
+        return Seen(
+            alive=len(self._jobs),
+            failed=[end for _, end in ends if isinstance(end, Exception)],
+            ended=[end or f"job {job.job_id} ended by itself" for job, end in ends if not isinstance(end, Exception)],
+        )
 
     def leave(self) -> None:
         """Cancel the jobs, which is a signal to each first."""
@@ -75,38 +78,40 @@ class SlurmCrew:
         self.leave()
 
     def _submit(self, task: Any) -> Any:
-        with _variables(self._environment):
+        with variables(self._environment):
             return self._executor.submit(_do, task, self._errand, self._workers.cpus)
 
 
 def _do(task: Any, errand: Errand, cpus: int) -> AdapterSweepError | None:
-    """A job: it gives back what went wrong in our own words, and ends in peace when it is told to leave."""
-    for number in _LEAVE:
-        signal.signal(number, _interrupt)
+    """A job: it gives back what went wrong in our own words."""
     try:
         task(errand, cpus)
     except AdapterSweepError as error:
         return error
-    except KeyboardInterrupt:
-        return None
     return None
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _outcome(job: Any) -> Exception | None:
-    """What a job failed with; waits for it."""
+def _end(job: Any) -> Exception | str | None:
+    """What a job failed with, how it was lost, or None where it did what it was to; waits for it."""
     import submitit
 
     try:
         found: Exception | None = job.result()
-    except submitit.core.utils.UncompletedJobError:  # it was cancelled, or lost: its trials are found by others
-        return None
+    except submitit.core.utils.UncompletedJobError:  # its trials are found by others
+        return f"job {job.job_id} was cancelled or lost{_last_words(job)}"
     except submitit.core.utils.FailedJobError as error:
         return AdapterSweepError(str(error))
     return found
+
+
+def _last_words(job: Any) -> str:
+    """The end of what a job wrote, to be read after how it ended."""
+    try:
+        lines = job.paths.stderr.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # it wrote nothing
+        return ""
+    last = [line for line in lines if line.strip()][-_LAST_LINES:]
+    return "".join([f", and wrote last, in {job.paths.stderr}:", *(f"\n  {line}" for line in last)]) if last else ""
 
 
 def _credentials(errand: Errand) -> dict[str, str]:
@@ -114,20 +119,6 @@ def _credentials(errand: Errand) -> dict[str, str]:
     assert errand.url is not None
     uri = errand.composed.config.tracking.uri
     return {STORAGE_VARIABLE: errand.url, **({_TRACKING_VARIABLE: uri} if uri else {})}
-
-
-@contextmanager
-def _variables(values: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _without_credentials(errand: Errand) -> Errand:

@@ -24,6 +24,7 @@ from adapter_sweep.study.locking import folder_errors, one_using
 from adapter_sweep.study.names import CONFIRMED, check_new_name, study_folder
 from adapter_sweep.study.opening import define, existing_study
 from adapter_sweep.study.ownership import claim, folder_taken, holds_a_study
+from adapter_sweep.study.patience import patient
 from adapter_sweep.study.presence import enter, leave, processes_at_work
 from adapter_sweep.study.queue import Queue
 from adapter_sweep.study.reading import CURVES_FILE, PREDICTIONS_FILE, trial_folder, view_study, view_trial
@@ -33,7 +34,6 @@ from adapter_sweep.study.samplers import make_sampler, suggest
 from adapter_sweep.study.slots import Hold
 from adapter_sweep.study.stopping import StopSign, ask_to_stop
 from adapter_sweep.study.storage import (
-    GRACE,
     HEARTBEAT_SECONDS,
     ledger_errors,
     locks_folder,
@@ -56,7 +56,8 @@ class Ledger:
     Guarantees: any number of processes may use one study at once, on one host and, where the database is a PostgreSQL
     server's, on many; together they never start more trials than there are to be. A trial that died with its process
     is found by the next one that asks, and its configuration is queued again, at most `max_retries` times. A trial that
-    has ended stays as it ended: a process that was taken for dead and lives cannot change it.
+    has ended stays as it ended: a process that was taken for dead and lives cannot change it. Once a study is open, a
+    ledger that is away is waited for, up to a minute; see `patient`.
     """
 
     def __init__(
@@ -142,8 +143,7 @@ class Ledger:
                 delete = command("delete", name.removesuffix(CONFIRMED), url=url, results_dir=results_dir)
                 define(ledger._rows, wanted, objectives, delete=delete)
                 claim(folder, ledger.fact(IDENTITY), begun=bool(ledger._rows.trials()))
-                ledger.stop_sign = StopSign(study, stops_before)
-                enter(ledger._locks)
+                ledger._enter(stops_before)
         return ledger
 
     @classmethod
@@ -155,16 +155,12 @@ class Ledger:
             AdapterSweepError: the database cannot be used.
         """
         study = existing_study(name, url, results_dir)
-        rows = Rows(study)
         with ledger_errors(f"study {name!r} cannot be read"):
-            known: Mapping[str, Any] = (rows.fact("config") or {}).get("study", {})
-        seconds, retries = known.get("heartbeat_seconds", HEARTBEAT_SECONDS), known.get("max_retries", MAX_RETRIES)
-        rows.database.heartbeat_interval, rows.database.grace_period = seconds, GRACE * seconds
-        return cls(study, url, results_dir, max_retries=retries, heartbeat_seconds=seconds)
+            return cls._opened(study, url, results_dir)
 
     @classmethod
     def read_all(cls, *, url: str, results_dir: Path) -> list["Ledger"]:
-        """Open every study of ours in a ledger, by name; makes no file.
+        """Open every study of ours in a ledger, by name, each as `read` does; makes no file.
 
         Raises:
             UserInputError: the database is not there, or is another program's.
@@ -173,7 +169,14 @@ class Ledger:
         storage = storage_to_read(url, results_dir)
         with ledger_errors("the ledger cannot be read"):
             own = [one.study_name for one in storage.get_all_studies() if PREFIX + "definition" in one.user_attrs]
-            return [cls(optuna.load_study(study_name=name, storage=storage), url, results_dir) for name in sorted(own)]
+            studies = [optuna.load_study(study_name=name, storage=storage) for name in sorted(own)]
+            return [cls._opened(study, url, results_dir) for study in studies]
+
+    @classmethod
+    def _opened(cls, study: optuna.Study, url: str, results_dir: Path) -> "Ledger":
+        known: Mapping[str, Any] = (Rows(study).fact("config") or {}).get("study", {})
+        seconds, retries = known.get("heartbeat_seconds", HEARTBEAT_SECONDS), known.get("max_retries", MAX_RETRIES)
+        return cls(study, url, results_dir, max_retries=retries, heartbeat_seconds=seconds)
 
     @property
     def name(self) -> str:
@@ -191,6 +194,7 @@ class Ledger:
 
     # -- the trials' way through the ledger
 
+    @patient
     def ask(self, n_trials: int | None, *, in_company: bool = False) -> tuple[optuna.Trial, Hold] | None:
         """The next trial, its parameters suggested, and what marks it as worked on; None where all have begun.
 
@@ -219,15 +223,18 @@ class Ledger:
             suggest(trial, self._space)
         return trial, hold
 
+    @patient
     def predecessors(self, number: int) -> tuple[int, ...]:
         """The trials that a trial is a retry of, the newest first: those that were interrupted or died."""
         return tuple(predecessors(self._rows.trials(), number))
 
+    @patient
     def interrupted(self) -> list[int]:
         """The numbers of the trials that were interrupted or died and may be tried again, the newest first."""
         trials = self._rows.trials()
         return [trial.number for trial in reversed(trials) if state_of(trial) is TrialState.INTERRUPTED]
 
+    @patient
     def goes_alone(self, trial: optuna.Trial) -> bool:
         """Whether a process died with this trial's configuration before.
 
@@ -235,6 +242,7 @@ class Ledger:
         """
         return deaths(self._rows.trials(), trial.number) > 0
 
+    @patient
     def tell(
         self,
         trial: optuna.Trial,
@@ -258,6 +266,7 @@ class Ledger:
                 held.enter_context(self._locked())
             return self._end(trial, end)
 
+    @patient
     def note(self, trial: optuna.Trial, **facts: object) -> None:
         """Write facts of a running trial: `params`, `overrides`, `provenance`, `config`, `weights_path`.
 
@@ -266,6 +275,7 @@ class Ledger:
         """
         note_facts(self._rows, trial, facts)
 
+    @patient
     def recover(self) -> int:
         """Mark the running trials whose process died, and queue their configurations again.
 
@@ -281,10 +291,17 @@ class Ledger:
         """Who else works on the study, in words: processes of this host, and trials that run, here or elsewhere."""
         return [*processes_at_work(self._locks), *(f"trial {number}" for number in self._recovery.living())]
 
+    @patient
+    def attend(self) -> None:
+        """Mark this process as one that works on the study, and look from now on whether that is asked to stop."""
+        with self._locked():
+            self._enter()
+
     def leave(self) -> None:
         """This process is done with the study."""
         leave(self._locks)
 
+    @patient
     def lose(self, trial: optuna.Trial, reason: str) -> TrialState:
         """Mark a running trial as one whose process died: this one, which can go on with none.
 
@@ -297,12 +314,14 @@ class Ledger:
             self._queue.restore()
         return state_of(self._rows.trials()[trial.number])
 
+    @patient
     def left(self, n_trials: int) -> int:
         """How many of `n_trials` are still to begin; those whose process has died are found first."""
         with self._locked():
             self._recover()
             return max(0, n_trials - _counted(self._rows.trials()))
 
+    @patient
     def awaited(self, n_trials: int) -> list[int]:
         """The numbers of the trials that run, whoever works on them, where fewer than `n_trials` have ended."""
         trials = self._rows.trials()
@@ -319,20 +338,24 @@ class Ledger:
 
     # -- facts beside the trials
 
+    @patient
     def latency(self, key: str) -> dict[str, float] | None:
         """The latency of an architecture, where it was measured before."""
         return self._latencies.find(key)
 
+    @patient
     def keep_latency(self, key: str, metrics: Mapping[str, float]) -> dict[str, float]:
         """Keep the latency of an architecture for every further trial of it; returns what is kept: the first one."""
         with self._locked():
             return self._latencies.keep(key, metrics)
 
+    @patient
     def ask_to_stop(self) -> None:
         """Ask all who work on the study to leave it; see `StopSign`."""
         with self._locked():
             ask_to_stop(self._study)
 
+    @patient
     def set_facts(self, **facts: object) -> None:
         """Write facts of the study: `config`, `search_space`, `n_trials`, `provenance`, `anchors`, `mlflow_run_id`.
 
@@ -341,10 +364,12 @@ class Ledger:
         for name, value in facts.items():
             self._rows.set(name, value)
 
+    @patient
     def fact(self, name: str) -> Any:
         """A fact of the study; None where it has none of that name."""
         return self._rows.fact(name)
 
+    @patient
     def set_mlflow_runs(self, runs: Mapping[int, str]) -> None:
         """Write which MLflow runs show trials. Optuna keeps a finished trial as it is, so the study holds them.
 
@@ -355,10 +380,12 @@ class Ledger:
 
     # -- what others read
 
+    @patient
     def view(self) -> StudyView:
         """The study as it stands, without the trials' curves and configurations."""
         return view_study(self._rows, self.folder)
 
+    @patient
     def view_trial(self, number: int) -> TrialView:
         """One trial with all there is of it: its curves, and its configuration.
 
@@ -374,6 +401,10 @@ class Ledger:
         if end.state is TrialState.INTERRUPTED:
             self._queue.restore()
         return found
+
+    def _enter(self, stops_before: int | None = None) -> None:
+        self.stop_sign = StopSign(self._study, stops_before)
+        enter(self._locks)
 
     def _recover(self) -> int:
         found = self._recovery.mark_dead()
@@ -393,8 +424,10 @@ class Ledger:
         try:
             yield
         except BaseException as error:
-            self.tell(trial, TrialState.INTERRUPTED, reason=f"not begun: {type(error).__name__}")
-            hold.close()
+            try:
+                self.tell(trial, TrialState.INTERRUPTED, reason=f"not begun: {type(error).__name__}")
+            finally:
+                hold.close()
             raise
 
     @contextmanager

@@ -75,7 +75,11 @@ class Recovery:
         running = [trial for trial in self._rows.trials() if trial.state == OptunaState.RUNNING]
         held = {trial.number: is_held(self._slot(trial.number)) for trial in running}
         elsewhere = [trial for trial in running if held[trial.number] is None]
-        gone = set(self._rows.silent(elsewhere)) if not self._only_this_host else {one.number for one in elsewhere}
+        gone = (
+            set(self._rows.silent(elsewhere, self._grace))
+            if not self._only_this_host
+            else {one.number for one in elsewhere}
+        )
         return [number for number, here in held.items() if here or (here is None and number not in gone)]
 
     @property
@@ -84,7 +88,7 @@ class Recovery:
 
     def _lost(self, elsewhere: list[FrozenTrial]) -> set[int]:
         now = time.monotonic()
-        silent = self._rows.silent(elsewhere)
+        silent = self._rows.silent(elsewhere, self._grace)
         self._suspected = {number: self._suspected.get(number, now) for number in silent}
         return {number for number, since in self._suspected.items() if now - since >= _SECOND_LOOK * self._seconds}
 

@@ -79,10 +79,11 @@ class Rows:
         """Say that a trial is worked on."""
         self.database.record_heartbeat(trial_id)
 
-    def silent(self, trials: Sequence[FrozenTrial]) -> list[int]:
-        """The numbers of those running trials that were not heard of within the grace period, or never."""
+    def silent(self, trials: Sequence[FrozenTrial], grace: int) -> list[int]:
+        """The numbers of those running trials that were not heard of for `grace` seconds, or never."""
         if not trials:
             return []
+        self.database.grace_period = grace  # each study's own, of those that share the database
         with ledger_errors(f"study {self.name!r} cannot be read"):
             stale = set(self.database._get_stale_trial_ids(self.study._study_id))
             ids = [trial._trial_id for trial in trials]

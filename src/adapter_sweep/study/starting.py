@@ -2,13 +2,14 @@
 
 import contextlib
 import multiprocessing
-import os
 import signal
 import sys
 from collections.abc import Iterator
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
+
+from adapter_sweep.environment import variables
 
 __all__ = ["prepare_workers", "signals_blocked", "workers_context"]
 
@@ -18,6 +19,7 @@ _IMPORTS = [
     "adapter_sweep.study.loop",
     "transformers.loss.loss_utils",  # which loading a model imports, with half of the library
 ]
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SPAWN = multiprocessing.get_context("spawn")
 _FORKSERVER = multiprocessing.get_context("forkserver")
@@ -36,7 +38,7 @@ def prepare_workers() -> None:
         return
     _FORKSERVER.set_forkserver_preload(_IMPORTS)
     resource_tracker.ensure_running()  # which unblocks signals when it starts
-    with signals_blocked(), _one_thread():
+    with signals_blocked(), variables(dict.fromkeys(_THREADS, "1")):  # a fork would lose threads; torch's come later
         forkserver.ensure_running()
     _prepared = True
 
@@ -54,19 +56,3 @@ def signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """While open, a process that starts makes no threads, which a fork would lose; torch's are set later."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

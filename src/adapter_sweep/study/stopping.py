@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapter_sweep.study.facts import PREFIX
+from adapter_sweep.study.patience import patient
 from adapter_sweep.study.rows import Rows
 
 __all__ = ["STOP", "StopSign", "Stopped", "ask_to_stop"]
@@ -49,6 +50,7 @@ class StopSign:
 
         Raises:
             Stopped: it was asked to stop.
+            LedgerAwayError: the ledger was away for a minute; not between two steps.
         """
         if now or time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + _LOOK_SECONDS
@@ -56,11 +58,11 @@ class StopSign:
                 raise Stopped
 
     def _looked(self, must: bool) -> int:
+        if must:
+            return patient(self._count)()
         try:
             return self._count()
         except SQLAlchemyError:  # a database that is busy between two steps costs no trial
-            if must:
-                raise
             return self.before
 
     def _count(self) -> int:

@@ -14,10 +14,11 @@ import optuna
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from adapter_sweep.credentials import remember_credentials
-from adapter_sweep.errors import AdapterSweepError, LedgerError, UserInputError
+from adapter_sweep.errors import AdapterSweepError, LedgerAwayError, LedgerError, UserInputError
 from adapter_sweep.study.locking import folder_errors, one_opening
 
 __all__ = [
@@ -37,6 +38,9 @@ __all__ = [
 STORAGE_VARIABLE = "ADAPTER_SWEEP_STORAGE"
 """Names the ledger's database where a command line, which others on the host can read, should not."""
 HEARTBEAT_SECONDS = 30
+# PostgreSQL's error codes: connections, a server that is stopped or started, none that is free, one that sat idle.
+_AWAY_CLASSES = ("08", "57P")
+_AWAY_STATES = ("53300", "25P03")
 GRACE = 4
 """Heartbeats that may fail to come before a trial of another host is looked at as dead."""
 
@@ -182,20 +186,47 @@ def _keep_in_utc(storage: optuna.storages.RDBStorage) -> None:
 
 @contextlib.contextmanager
 def ledger_errors(doing: str) -> Iterator[None]:
-    """Turn what a database raises into a LedgerError of one line, which begins with `doing`."""
+    """Turn what a database raises into a LedgerError of one line, which begins with `doing`.
+
+    It is a LedgerAwayError where the database may answer again in a while.
+    """
     try:
         yield
     except NoSuchModuleError:
         raise
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise LedgerError(f"{doing}: {_cause(error)}") from None
+        kind = LedgerAwayError if _is_away(error) else LedgerError
+        raise kind(f"{doing}: {_cause(error)}") from None
 
 
 def _cause(error: BaseException) -> str:
     """The driver's own words, which Optuna and SQLAlchemy each wrap in theirs."""
-    if isinstance(error, optuna.exceptions.StorageInternalError) and error.__cause__ is not None:
+    error = _unwrapped(error)
+    return (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether a database is locked, or a server is not there, goes or comes; not that it has no room, say."""
+    error = _unwrapped(error)
+    if isinstance(error, PoolTimeoutError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    raised = error.orig
+    if isinstance(raised, sqlite3.Error):
+        code = getattr(raised, "sqlite_errorcode", 0) & 0xFF  # without what SQLite adds of its reasons
+        return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    state = getattr(raised, "sqlstate", None)
+    if state is None:  # no server said it: there was none to say it
+        return error.connection_invalidated or type(raised).__name__ in ("OperationalError", "InterfaceError")
+    return state in _AWAY_STATES or state.startswith(_AWAY_CLASSES)
+
+
+def _unwrapped(error: BaseException) -> BaseException:
+    """What SQLAlchemy raised, which Optuna wraps."""
+    while isinstance(error, optuna.exceptions.StorageInternalError) and error.__cause__ is not None:
         error = error.__cause__
-    return str(getattr(error, "orig", None) or error).splitlines()[0]
+    return error
 
 
 def _parse(url: str) -> URL:

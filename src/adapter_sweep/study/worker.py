@@ -80,6 +80,7 @@ def _run(job: Job, teller: "_Teller", spawned: float) -> None:
     from adapter_sweep.opening import open_bench
     from adapter_sweep.study.ledger import Ledger
     from adapter_sweep.study.loop import run_trials
+    from adapter_sweep.study.patience import patient
 
     ended("imports")
     values = with_params(job.values, {"train.threads": job.threads})
@@ -87,7 +88,7 @@ def _run(job: Job, teller: "_Teller", spawned: float) -> None:
     if job.on_test:
         bench = bench.on_test()
     ended("backbone and data")
-    ledger = Ledger.start(**job.ledger)
+    ledger = patient(Ledger.start)(**job.ledger)  # the study is open: its ledger was there
     ended("ledger")
     teller.tell(Ready(seconds))
     run_trials(

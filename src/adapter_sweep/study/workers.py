@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Protocol
 
-from adapter_sweep.errors import AdapterSweepError, SpoiltProcessError
+from adapter_sweep.errors import AdapterSweepError, LedgerError, SpoiltProcessError
 from adapter_sweep.interrupts import INTERRUPTED
 from adapter_sweep.study.ledger import Ledger
 from adapter_sweep.study.loop import POLL_SECONDS
@@ -64,6 +64,7 @@ def run_workers(
             7.5 s, or that a second one finds, are killed, and their trials marked here.
         AdapterSweepError: no worker is left and the study does not have its trials; the first worker's own error where
             it had one, a UserInputError among them.
+        LedgerError: the ledger was away for longer than a minute, or failed; the workers have been stopped, as above.
         RuntimeError: a fault of ours in a worker, with its traceback.
     """
     crew = _Crew(watch, told)
@@ -99,6 +100,9 @@ def run_workers(
         _stop(crew, watch)
         crew.kill()
         ledger.recover()
+        raise
+    except LedgerError:  # which the workers have met as well, or will
+        _stop(crew, watch)
         raise
     finally:
         crew.kill()
