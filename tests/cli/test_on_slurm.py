@@ -133,9 +133,8 @@ def test_jobs_that_die_before_a_trial_begins_are_given_up(
 
     def follow(asked: int) -> None:
         console = open_console()
-        Follower(ledger, crew, Publisher(ledger, results, None, False, console), console, Display(console)).run(
-            results, asked
-        )
+        publisher = Publisher(ledger, results, None, False, console)
+        Follower(ledger, crew, publisher, console, Display(console)).run(storage_url(None, results), results, asked)
 
     extra = ledger.ask(9)  # somebody else's, whom who asked for fewer does not wait for
     assert extra is not None
