@@ -14,6 +14,17 @@ def test_the_ledger_is_in_the_results_unless_the_user_says_otherwise(tmp_path: P
     assert storage_url("postgresql://host/db", tmp_path) == "postgresql://host/db"
 
 
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///:memory:", "sqlite+pysqlite://", "sqlite:///file::memory:?uri=true"]
+)
+def test_a_database_in_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    with pytest.raises(UserInputError, match=r"study\.storage=sqlite.*: a database in memory .* name a file"):
+        storage_url(url, tmp_path)
+    monkeypatch.setenv("ADAPTER_SWEEP_STORAGE", url)
+    with pytest.raises(UserInputError, match=r"a database in memory"):
+        storage_url(None, tmp_path)
+
+
 def test_sqlite_files_are_told_from_servers(tmp_path: Path) -> None:
     assert sqlite_file(f"sqlite:///{tmp_path}/a.db") == tmp_path / "a.db"
     assert sqlite_file("sqlite:///a.db") == Path("a.db").absolute()

@@ -46,8 +46,18 @@ GRACE = 4
 
 
 def storage_url(storage: str | None, results_dir: Path) -> str:
-    """The ledger's database URL: the user's, that of the environment's `STORAGE_VARIABLE`, or SQLite in the folder."""
-    return storage or os.environ.get(STORAGE_VARIABLE) or f"sqlite:///{own_database(results_dir)}"
+    """The ledger's database URL: the user's, that of the environment's `STORAGE_VARIABLE`, or SQLite in the folder.
+
+    Raises:
+        UserInputError: it names a database in memory.
+    """
+    url = storage or os.environ.get(STORAGE_VARIABLE) or f"sqlite:///{own_database(results_dir)}"
+    if url.startswith("sqlite") and (not (database := _parse(url).database) or ":memory:" in database):
+        raise UserInputError(
+            f"study.storage={url}: a database in memory is each process's own, and ends with it; name a file, "
+            "sqlite:///path/to/file.db, or a server's database, postgresql://host/db"
+        )
+    return url
 
 
 def own_database(results_dir: Path) -> Path:
