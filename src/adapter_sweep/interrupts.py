@@ -16,9 +16,11 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Literal
 
-__all__ = ["INTERRUPTED", "at_last", "held", "listening"]
+__all__ = ["INTERRUPTED", "LEAVE_SECONDS", "at_last", "held", "listening"]
 
 INTERRUPTED = 130
+LEAVE_SECONDS = 9.5
+"""For a command or a worker to be gone after an interrupt: a node that is taken away leaves no more."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _HELD_SECONDS = 3.0  # an interrupt waits no longer than this
 _WORDS_SECONDS = 1.5  # for the last words, before the deadline

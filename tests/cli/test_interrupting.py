@@ -25,7 +25,7 @@ COMMAND = [sys.executable, "-c", "from adapter_sweep.cli import main; main()"]
 PATIENT = [
     *COMMAND[:2],
     "from adapter_sweep import cli; from adapter_sweep.study import workers; "
-    "cli._LEAVE_SECONDS = workers._STOP_SECONDS = 90; cli.main()",
+    "cli.LEAVE_SECONDS = workers._STOP_SECONDS = 90; cli.main()",
 ]
 """A command that waits longer for its workers than a busy machine takes for anything."""
 SPACE = ["method.width=choice(2,4,8)", "train.lr=tag(log,interval(1e-3,1e-2))", "study.sampler=random"]

@@ -129,7 +129,7 @@ def test_jobs_that_die_before_a_trial_begins_are_given_up(
     with pytest.raises(
         AdapterSweepError, match=r"(?s)the study was not begun: job .* lost.*no module named adapter_sw"
     ):
-        crew.begin()
+        crew.begin(lambda: None)
 
     def follow(asked: int) -> None:
         console = open_console()

@@ -14,14 +14,12 @@ from adapter_sweep import __version__
 from adapter_sweep.cli import managing_commands
 from adapter_sweep.credentials import mask_credentials
 from adapter_sweep.errors import AdapterSweepError, UserInputError
-from adapter_sweep.interrupts import listening
+from adapter_sweep.interrupts import LEAVE_SECONDS, listening
 
 if TYPE_CHECKING:
     from adapter_sweep.config.compose import Composed
 
 __all__ = ["app", "main"]
-
-_LEAVE_SECONDS = 9.5  # to be gone after an interrupt: a node that is taken away leaves no more
 
 app = typer.Typer(
     add_completion=False,
@@ -50,7 +48,7 @@ def run(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     _prepare_workers(composed.config.workers.count)
     from adapter_sweep.cli.sweep import run_group, run_sweep
 
-    with listening(_LEAVE_SECONDS, again="leaves"):
+    with listening(LEAVE_SECONDS, again="leaves"):
         if parts:
             run_group(parts)
         else:
@@ -63,7 +61,7 @@ def trial(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     composed = _compose(overrides, config_dir).for_trial()
     from adapter_sweep.cli.sweep import run_single
 
-    with listening(_LEAVE_SECONDS, again="leaves"):
+    with listening(LEAVE_SECONDS, again="leaves"):
         run_single(composed)
 
 
@@ -100,7 +98,7 @@ def worker(
     _prepare_workers(count)
     from adapter_sweep.cli.joining import Here, join_study
 
-    with listening(_LEAVE_SECONDS, again="leaves"):
+    with listening(LEAVE_SECONDS, again="leaves"):
         join_study(study, Here.given(storage, tracking, count, overrides or []))
 
 
@@ -115,7 +113,7 @@ def confirm(arguments: StudiesAndOverrides, config_dir: ConfigDir = None) -> Non
     _prepare_workers(composed.config.workers.count)
     from adapter_sweep.cli.confirming import run_confirm
 
-    with listening(_LEAVE_SECONDS, again="leaves"):
+    with listening(LEAVE_SECONDS, again="leaves"):
         run_confirm(selection, composed)
 
 

@@ -29,6 +29,8 @@ from adapter_sweep.report.scores import SEEDS
 from adapter_sweep.study.confirmation import SEED, confirming_study, lost_runs, write_anchors
 from adapter_sweep.study.grid import params_key
 from adapter_sweep.study.ledger import Ledger, storage_url
+from adapter_sweep.study.names import study_folder
+from adapter_sweep.study.ownership import check_not_anothers
 from adapter_sweep.study.stopping import Stopped
 
 __all__ = ["run_confirm"]
@@ -40,12 +42,14 @@ def run_confirm(selection: Selection, composed: Composed) -> None:
     """Confirm the finalists of studies.
 
     Raises:
-        UserInputError: the backbone, the data or the device are not those of the study.
+        UserInputError: the backbone, the data or the device are not those of the study, or its folder is another one's.
         AdapterSweepError: the store cannot be used, or no finalist could be scored.
     """
     console = open_console()
     results_dir = Path(composed.config.results_dir).expanduser()
     url = storage_url(composed.config.study.storage, results_dir)
+    for view in selection.studies:
+        check_not_anothers(study_folder(results_dir, view.name), view.identity)  # before hours of training
     for view in selection.studies:
         _Confirming(view, selection.finalists[view.name], composed, url, results_dir, console).run()
 

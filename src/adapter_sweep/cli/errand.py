@@ -11,12 +11,11 @@ from adapter_sweep.cli.joining import Here, join_study
 from adapter_sweep.config.compose import Composed
 from adapter_sweep.config.schema import LocalWorkers
 from adapter_sweep.errors import AdapterSweepError
-from adapter_sweep.interrupts import listening
+from adapter_sweep.interrupts import LEAVE_SECONDS, listening
 from adapter_sweep.study.storage import STORAGE_VARIABLE
 
 __all__ = ["Errand"]
 
-_LEAVE_SECONDS = 9.5  # to be gone after an interrupt: a node that is taken away leaves no more
 _TIME_NEARLY_OVER = signal.SIGUSR2  # what Slurm sends a job, as we have it
 
 
@@ -64,7 +63,7 @@ class Errand:
             update={"workers": LocalWorkers(kind="local", count=1), "train": train, "study": study}
         )
         try:
-            with listening(_LEAVE_SECONDS, again="ignored", also=(_TIME_NEARLY_OVER,)):
+            with listening(LEAVE_SECONDS, again="ignored", also=(_TIME_NEARLY_OVER,)):
                 begun = begin(replace(self.composed, config=alone), self.name, single=False)
                 if begun.done < begun.total and not begun.ledger.view().anchors:
                     begun.ledger.set_facts(anchors=begun.bench.anchors())
@@ -87,7 +86,7 @@ class Errand:
         }
         with (
             suppress(KeyboardInterrupt),
-            listening(_LEAVE_SECONDS, again="ignored", also=(_TIME_NEARLY_OVER,)),
+            listening(LEAVE_SECONDS, again="ignored", also=(_TIME_NEARLY_OVER,)),
             Path(os.devnull).open("w", encoding="utf-8") as nowhere,
             redirect_stdout(nowhere),
         ):

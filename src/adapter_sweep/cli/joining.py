@@ -25,6 +25,7 @@ from adapter_sweep.opening import open_bench
 from adapter_sweep.provenance import code_provenance
 from adapter_sweep.records import StudyView
 from adapter_sweep.study.ledger import Ledger, storage_url
+from adapter_sweep.study.patience import patient
 from adapter_sweep.study.storage import sqlite_file
 
 __all__ = ["Here", "join_study"]
@@ -92,7 +93,7 @@ def join_study(name: str, here: Here) -> None:
     console = open_console()
     results_dir = Path(here.settings.get("results_dir", "results")).expanduser()
     url = storage_url(here.storage, results_dir)
-    known = Ledger.read(name, url=url, results_dir=results_dir)
+    known = patient(Ledger.read)(name, url=url, results_dir=results_dir)  # a job may begin while it is restarted
     view = known.view()
     job = known.fact("job")
     _check_joinable(view, job, url)
@@ -107,7 +108,7 @@ def join_study(name: str, here: Here) -> None:
         study = ledger_arguments(
             config, name, url, results_dir, definition=told, objectives=view.objectives, space=space
         )
-        ledger = Ledger.start(**study)
+        ledger = patient(Ledger.start)(**study)
         recovered = ledger.recover()
         done = len(ledger.view().counted())
         capacity = find_capacity(config, bench, max(1, total - done))
@@ -176,12 +177,13 @@ def _settings(view: StudyView, here: Here) -> SweepConfig:
 
 def _tracking(of_study: Mapping[str, Any], here: Here, *, shared: bool) -> dict[str, Any]:
     """Where this host shows its trials: nowhere where the study's store is the first host's own files."""
-    uri = here.tracking or of_study["uri"]
+    enabled = of_study.get("enabled", True)  # a study that was restored may not know
+    uri = here.tracking or of_study.get("uri")
     if uri is None:
-        return {"enabled": of_study["enabled"] and shared, "uri": None}
+        return {"enabled": enabled and shared, "uri": None}
     if (here.tracking is None and uri != mask_credentials(uri)) or "***@" in uri:
         raise UserInputError(
             f"the study's MLflow store {uri} wants credentials, which the ledger does not hold; give --tracking, or "
             "set MLFLOW_TRACKING_URI"
         )
-    return {"enabled": of_study["enabled"], "uri": uri}
+    return {"enabled": enabled, "uri": uri}

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from adapter_sweep.cli.errand import Errand
@@ -11,6 +12,8 @@ from adapter_sweep.errors import AdapterSweepError, UserInputError
 from adapter_sweep.study.storage import sqlite_file
 
 __all__ = ["RayCrew"]
+
+_LOOK_SECONDS = 1.0
 
 
 class RayCrew:
@@ -37,10 +40,13 @@ class RayCrew:
             )
         self._cpus = max(1, int(workers.cpus))
 
-    def begin(self) -> None:
+    def begin(self, waiting: Callable[[], None]) -> None:
         """On a worker's place: the head of a cluster may be another kind of machine."""
         try:
-            self._ray.get(self._task(Errand.begin, tries=3).remote(self._errand, self._cpus))
+            task = self._task(Errand.begin, tries=3).remote(self._errand, self._cpus)
+            while not self._ray.wait([task], timeout=_LOOK_SECONDS)[0]:
+                waiting()
+            self._ray.get(task)
         except self._ray.exceptions.RayError as error:
             raise _cause(error) from None
 
@@ -54,21 +60,20 @@ class RayCrew:
     def look(self) -> Seen:
         """What has become of the tasks."""
         if not self._tasks:
-            return Seen(0, (), ())
+            return Seen.of(0, ())
         done, self._tasks = self._ray.wait(self._tasks, num_returns=len(self._tasks), timeout=0)
-        failed: list[Exception] = []
-        ended: list[str] = []
+        ends: list[Exception | str] = []
         for task in done:
             try:
                 self._ray.get(task)
-                ended.append("it ended by itself")
+                ends.append("it ended by itself")
             except self._ray.exceptions.TaskCancelledError:
-                ended.append("it was cancelled")
+                ends.append("it was cancelled")
             except self._ray.exceptions.RayTaskError as error:
-                failed.append(_cause(error))
+                ends.append(_cause(error))
             except self._ray.exceptions.RayError as error:  # its process, or its node
-                ended.append(str(error))
-        return Seen(len(self._tasks), failed, ended)
+                ends.append(str(error))
+        return Seen.of(len(self._tasks), ends)
 
     def leave(self) -> None:
         """Interrupt the workers."""

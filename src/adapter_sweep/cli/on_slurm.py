@@ -1,5 +1,9 @@
 """Workers as Slurm jobs. The only importer of submitit, which is an optional part."""
 
+import io
+import time
+from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,8 @@ __all__ = ["SlurmCrew"]
 
 _TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 _LAST_LINES = 5  # of a lost job's log, to be shown
+_LOOK_SECONDS = 1.0
+_NOT_REQUEUED = "UncompletedJobError: Job not requeued"  # submitit's, of a job whose time was over as it began
 
 
 class SlurmCrew:
@@ -38,13 +44,16 @@ class SlurmCrew:
         self._jobs: list[Any] = []
         self._executor = _executor(Path(errand.composed.config.results_dir) / f".{errand.name}.jobs", workers)
 
-    def begin(self) -> None:
+    def begin(self, waiting: Callable[[], None]) -> None:
         """In a job: the host that submits may be another kind of machine."""
         job = self._submit(Errand.begin)
         try:
+            while not job.done():
+                waiting()
+                time.sleep(_LOOK_SECONDS)
             ended = _end(job)
         except KeyboardInterrupt:
-            job.cancel()
+            job.cancel(check=False)
             raise
         if isinstance(ended, str):
             raise AdapterSweepError(f"workers=slurm: the study was not begun: {mask_credentials(ended)}")
@@ -54,7 +63,8 @@ class SlurmCrew:
     def start(self, most: int) -> int:
         """Submit jobs, no more than `most`, nor than `workers.count` in all; how many."""
         count = min(most, self._workers.count - len(self._jobs))
-        self._jobs += [self._submit(Errand.work) for _ in range(count)]
+        for _ in range(count):
+            self._jobs.append(self._submit(Errand.work))  # each at once: the next one may be refused
         return count
 
     def look(self) -> Seen:
@@ -62,11 +72,7 @@ class SlurmCrew:
         over = [job for job in self._jobs if job.done()]
         self._jobs = [job for job in self._jobs if job not in over]
         ends = [(job, _end(job)) for job in over]
-        return Seen(
-            alive=len(self._jobs),
-            failed=[end for _, end in ends if isinstance(end, Exception)],
-            ended=[end or f"job {job.job_id} ended by itself" for job, end in ends if not isinstance(end, Exception)],
-        )
+        return Seen.of(len(self._jobs), [end or f"job {job.job_id} ended by itself" for job, end in ends])
 
     def leave(self) -> None:
         """Cancel the jobs, which is a signal to each first."""
@@ -78,8 +84,12 @@ class SlurmCrew:
         self.leave()
 
     def _submit(self, task: Any) -> Any:
-        with variables(self._environment):
-            return self._executor.submit(_do, task, self._errand, self._workers.cpus)
+        try:
+            with variables(self._environment), redirect_stderr(io.StringIO()):  # submitit prints sbatch's words as well
+                return self._executor.submit(_do, task, self._errand, self._workers.cpus)
+        except (RuntimeError, OSError) as error:  # the partition, a limit, no controller; or no room for the job's file
+            words = mask_credentials(str(error).strip()) or type(error).__name__
+            raise AdapterSweepError(f"workers=slurm: the job could not be submitted: {words}") from None
 
 
 def _do(task: Any, errand: Errand, cpus: int) -> AdapterSweepError | None:
@@ -97,10 +107,10 @@ def _end(job: Any) -> Exception | str | None:
 
     try:
         found: Exception | None = job.result()
-    except submitit.core.utils.UncompletedJobError:  # its trials are found by others
-        return f"job {job.job_id} was cancelled or lost{_last_words(job)}"
-    except submitit.core.utils.FailedJobError as error:
-        return AdapterSweepError(str(error))
+    except submitit.core.utils.UncompletedJobError as error:
+        if isinstance(error, submitit.core.utils.FailedJobError) and _NOT_REQUEUED not in str(error):
+            return AdapterSweepError(str(error))
+        return f"job {job.job_id} was cancelled or lost{_last_words(job)}"  # its trials are found by others
     return found
 
 

@@ -292,10 +292,19 @@ class Ledger:
         return [*processes_at_work(self._locks), *(f"trial {number}" for number in self._recovery.living())]
 
     @patient
-    def attend(self) -> None:
-        """Mark this process as one that works on the study, and look from now on whether that is asked to stop."""
+    def attend(self, stops_before: int | None = None) -> None:
+        """Mark this process as one that works on the study, and look from now on whether that is asked to stop.
+
+        Args:
+            stops_before: as `start` has it.
+
+        Raises:
+            UserInputError: the study's folder is another one's.
+            AdapterSweepError: it cannot be written.
+        """
         with self._locked():
-            self._enter()
+            claim(self.folder, self.fact(IDENTITY), begun=bool(self._rows.trials()))
+            self._enter(stops_before)
 
     def leave(self) -> None:
         """This process is done with the study."""
