@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from adapter_sweep.cli import following, on_slurm
+from adapter_sweep.cli import following, joining, on_slurm
+from adapter_sweep.cli.confirming import run_confirm
 from adapter_sweep.cli.display import Display
 from adapter_sweep.cli.elsewhere import run_elsewhere
 from adapter_sweep.cli.errand import Errand
 from adapter_sweep.cli.following import Follower, Seen
+from adapter_sweep.cli.joining import Here, join_study
 from adapter_sweep.cli.on_slurm import SlurmCrew
 from adapter_sweep.cli.publishing import Publisher
+from adapter_sweep.cli.selecting import Selection
 from adapter_sweep.config.compose import compose
 from adapter_sweep.config.schema import SlurmWorkers
 from adapter_sweep.config.space import parse_space
@@ -32,6 +35,7 @@ from adapter_sweep.study.ownership import MARK
 from adapter_sweep.study.stopping import Stopped
 
 Look = Callable[["Crew"], Sequence[Exception | str]]
+METRICS = {"accuracy": 0.5, "trainable_params": 1.0, "latency_ratio": 1.0}
 FACTS = {"data_name": "toy", "train_examples": "8", "validation_examples": "8", "threads": "1", "model": "m"}
 
 
@@ -74,7 +78,7 @@ class Crew:
 
 
 def ends(*how: Exception | str) -> Look:
-    return lambda crew: how
+    return lambda _: how
 
 
 def trial(state: TrialState, *how: Exception | str) -> Look:
@@ -83,8 +87,7 @@ def trial(state: TrialState, *how: Exception | str) -> Look:
     def look(crew: Crew) -> Sequence[Exception | str]:
         asked = crew.ledger.ask(None)
         assert asked is not None
-        metrics = {"accuracy": 0.5} if state is TrialState.COMPLETE else None
-        crew.ledger.tell(asked[0], state, metrics=metrics, reason="as scripted")
+        crew.ledger.tell(asked[0], state, metrics=METRICS, reason="as scripted")
         asked[1].close()
         return how
 
@@ -114,7 +117,8 @@ def begun(results: Path) -> Ledger:
 def follow(crew: Crew, ledger: Ledger, results: Path, trials: int = 2, **more: Any) -> str:
     console = Console(width=200, record=True, force_terminal=False)
     publisher = Publisher(ledger, results, None, False, console)
-    Follower(ledger, crew, publisher, console, Display(console)).run(storage_url(None, results), results, trials, **more)
+    follower = Follower(ledger, crew, publisher, console, Display(console))
+    follower.run(storage_url(None, results), results, trials, **more)
     return console.export_text()
 
 
@@ -129,15 +133,15 @@ def test_a_worker_whose_host_failed_it_is_followed_by_another(
 
 
 def test_one_that_failed_as_another_would_is_not(ledger: Ledger, tmp_path: Path) -> None:
-    crew = Crew(ledger, 1, ends(GuardError("of postgresql://me:secret@host/db")))
-    with pytest.raises(GuardError):
+    crew = Crew(ledger, 1, ends(GuardError("as another would")))
+    with pytest.raises(GuardError, match="as another would"):
         follow(crew, ledger, tmp_path)
     assert crew.started == 1
-    more = Crew(ledger, 2, *crew.looks, ends(GuardError("postgresql://me:secret@host/db")))
+    more = Crew(ledger, 2, ends(GuardError("postgresql://me:secret@host/db")))
     more.looks += [trial(TrialState.COMPLETE)] * 2
     shown = follow(more, ledger, tmp_path)
     assert more.started == 2
-    assert "the others went on: postgresql://me:***@host/db" in shown
+    assert "the others went on: postgresql://***@host/db" in shown
 
 
 def test_a_disk_that_stays_full_ends_the_study_though_trials_begin(ledger: Ledger, tmp_path: Path) -> None:
@@ -235,11 +239,41 @@ def test_a_stop_ends_the_waiting_for_a_cluster_to_begin(ledger: Ledger, settings
 def test_anothers_folder_is_told_before_anything_begins(ledger: Ledger, settings: list[str]) -> None:
     (ledger.folder / MARK).write_text("another's")
     crew = Crew(ledger, 1)
-    crew.begin = lambda waiting: pytest.fail("it began")  # type: ignore[method-assign]
+    crew.begin = lambda _: pytest.fail("it began")  # type: ignore[method-assign]
     with pytest.raises(UserInputError, match="holds another study of that name"):
         run_elsewhere(compose(settings, default_sweep="quickstart").for_sweep(), lambda _: crew)
     with pytest.raises(UserInputError, match="holds another study of that name"):
         ledger.attend()
+
+
+def test_anothers_folder_is_told_before_finalists_are_trained(ledger: Ledger, settings: list[str]) -> None:
+    (ledger.folder / MARK).write_text("another's")
+    selection = Selection((ledger.view(),), {"toy": ()})
+    with pytest.raises(UserInputError, match="holds another study of that name"):
+        run_confirm(selection, compose(settings, default_sweep="quickstart"))
+
+
+def test_a_worker_that_begins_while_the_ledger_is_away_waits_for_it(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, tried = Ledger.read, list[str]()
+
+    def read(name: str, **place: Any) -> Ledger:
+        tried.append(name)
+        if len(tried) == 1:
+            raise LedgerAwayError("it is started again")
+        return reads(name, **place)
+
+    monkeypatch.setattr(Ledger, "read", read)
+    here = Here(storage_url(None, tmp_path), None, 1, {"results_dir": str(tmp_path)})
+    with pytest.raises(UserInputError, match="cannot be joined"):  # it has been read: it is no sweep's
+        join_study("toy", here)
+    assert tried == ["toy", "toy"]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_study_that_does_not_know_its_store_can_be_joined(shared: bool) -> None:
+    assert joining._tracking({}, Here(None, None, 1, {}), shared=shared) == {"enabled": shared, "uri": None}
 
 
 class _Refusing:
@@ -277,7 +311,10 @@ def test_what_sbatch_refuses_is_told_and_the_jobs_before_it_are_known(
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("trace", ["ValueError: a fault of ours", None])
+@pytest.mark.parametrize(
+    "trace",
+    ["ValueError: a fault of ours", "…UncompletedJobError: Job not requeued because: timed-out", None],
+)
 def test_a_fault_in_a_job_is_no_job_that_was_lost(trace: str | None) -> None:
     from submitit.core.utils import FailedJobError, UncompletedJobError
 
@@ -293,7 +330,7 @@ def test_a_fault_in_a_job_is_no_job_that_was_lost(trace: str | None) -> None:
             raise FailedJobError(trace)
 
     end = on_slurm._end(Job())
-    if trace is None:
+    if trace is None or "not requeued" in trace:
         assert end == "job 7 was cancelled or lost"
     else:
         assert isinstance(end, AdapterSweepError)
