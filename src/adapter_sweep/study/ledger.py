@@ -293,7 +293,7 @@ class Ledger:
 
     @patient
     def attend(self, stops_before: int | None = None) -> None:
-        """Mark this process as one that works on the study, and look from now on whether that is asked to stop.
+        """Make the study's folder its own, mark this process as one that works on it, and look whether it is to stop.
 
         Args:
             stops_before: as `start` has it.
