@@ -146,13 +146,17 @@ def test_what_exists_is_never_replaced(packed: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at", ["import_study", "_let_go", "complete_import"])
-@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize(("killed", "again"), [(False, False), (True, False), (True, True)])
 def test_a_restore_that_is_cut_short_leaves_no_study(
-    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str, killed: bool
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str, killed: bool, again: bool
 ) -> None:
     def cut(*_: object) -> None:
         raise KeyboardInterrupt
 
+    if again:  # the archive of a study that was itself restored
+        restore_study(packed, **place(tmp_path / "before"))
+        packed = packed.with_name("again.zip")
+        archive_study("toy", packed, **place(tmp_path / "before"))
     with monkeypatch.context() as patch:
         patch.setattr(restoring, at, cut)
         if killed:  # nothing is tidied up

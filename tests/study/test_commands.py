@@ -43,6 +43,8 @@ def test_what_the_environment_says_is_not_repeated(tmp_path: Path, monkeypatch: 
     assert command("stop", "quick", url=url, results_dir=Path("results")) == "adapter-sweep stop quick"
     line = command("stop", "quick", url="postgresql://host/other", results_dir=Path("results"))
     assert repeated(line, 3)["url"] == "postgresql://host/other"
+    own = f"sqlite:///{Path('results/optuna.db').absolute()}"
+    assert repeated(command("stop", "quick", url=own, results_dir=Path("results")), 3)["url"] == own
 
 
 def test_the_absolute_folder_is_the_usual_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

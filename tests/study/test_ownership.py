@@ -59,7 +59,9 @@ def test_a_study_of_that_name_in_another_ledger_is_not_begun(tmp_path: Path, mar
     weights = with_weights(ledger)
     if not marked:
         unmark(ledger)
-    with pytest.raises(UserInputError, match=r"study\.name=toy: \S+/results/toy holds another study of that name") as e:
+    with pytest.raises(
+        UserInputError, match=r"study\.name=toy: \S+/results/toy, on \S+, holds what is not this study's"
+    ) as e:
         start(tmp_path / "results", url=beside(tmp_path))
     assert "give this one another study.name, choose another results_dir, or remove that folder" in str(e.value)
     assert optuna.get_all_study_names(beside(tmp_path)) == []  # nothing was begun
@@ -71,7 +73,7 @@ def test_a_study_of_that_name_in_another_ledger_is_not_begun(tmp_path: Path, mar
 def test_a_study_that_has_its_files_elsewhere_is_not_continued_here(tmp_path: Path) -> None:
     finish(start(tmp_path / "elsewhere", url=beside(tmp_path)), 1)
     start(tmp_path / "results")
-    with pytest.raises(UserInputError, match="holds another study of that name"):
+    with pytest.raises(UserInputError, match="holds what is not this study's"):
         start(tmp_path / "results", url=beside(tmp_path))
     start(tmp_path / "third", url=beside(tmp_path))  # as on another host
 
@@ -84,6 +86,27 @@ def test_a_study_of_an_earlier_version_goes_on_in_its_folder(tmp_path: Path, own
     unmark(ledger)
     start(tmp_path / "results", **changes)
     assert (ledger.folder / MARK).read_text() == ledger.view().identity
+
+
+def test_a_study_that_runs_elsewhere_does_not_take_an_unmarked_folder_of_the_ledger_beside_it(tmp_path: Path) -> None:
+    own = start(tmp_path / "results")
+    weights = with_weights(own)
+    unmark(own)
+    finish(start(tmp_path / "elsewhere", url=beside(tmp_path)), 1)
+    with pytest.raises(UserInputError, match="choose another results_dir, or remove") as caught:
+        start(tmp_path / "results", url=beside(tmp_path))
+    assert "another study.name" not in str(caught.value)  # it has its name
+    assert weights.exists()
+    assert not (own.folder / MARK).exists()
+
+
+def test_a_folder_of_the_users_own_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "results" / "toy").mkdir(parents=True)
+    start(tmp_path / "results", url=beside(tmp_path))  # an empty one is
+    (tmp_path / "results" / "data").mkdir()
+    (tmp_path / "results" / "data" / "mine.csv").touch()
+    with pytest.raises(UserInputError, match=r"/data, on \S+, holds what is not this study's.*another study\.name"):
+        start(tmp_path / "results", name="data")
 
 
 def test_delete_leaves_the_files_of_another_ledgers_study(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`list`, `stop`, `delete`, `archive`, `restore`: studies as a whole. None of them needs torch."""
 
 import json
+import shlex
 import time
 from pathlib import Path
 
@@ -120,7 +121,7 @@ def archive(study: str, path: Path, config: SweepConfig) -> None:
         shown = str(file) if str(file).isprintable() else ascii(str(file))
         console.print(f"warning: {shown} was left out: a link, no plain file, or a name that not every system takes")
     console.print(f"Archived    {path}, {path.stat().st_size / 1e6:.1f} MB")
-    console.print(f"Open it     adapter-sweep restore {path} results_dir=…")
+    console.print(f"Open it     adapter-sweep restore {shlex.quote(str(path))} results_dir=…")
 
 
 def restore(file: Path, config: SweepConfig) -> None:

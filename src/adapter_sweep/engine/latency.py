@@ -37,7 +37,7 @@ __all__ = [
 
 NOISY_IQR_OVER_MEDIAN = 0.10
 _BOOTSTRAP = 2000
-_PATIENCE_SECONDS = 10.0  # of waiting for others that nobody is told of
+_PATIENCE_SECONDS = 60.0  # of waiting that nobody is told of: a study's own workers read latency in turn, too
 _log = logging.getLogger(__name__)
 _LOCK = Path(tempfile.gettempdir()) / f"adapter-sweep-latency-{os.getuid()}.lock"
 # Every step passes the gate and a reader keeps it shut: without it, overlapping steps would keep readers out for ever.
@@ -251,19 +251,20 @@ def _locked(path: Path, operation: int) -> Iterator[None]:
     """Hold a lock on one of the host's files; the operating system frees it should the process die."""
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
-        _wait_for(descriptor, operation)
+        # Who holds the gate reads; beyond it only a reader finds others, who train.
+        _wait_for(descriptor, operation, "train" if path == _LOCK and operation == fcntl.LOCK_EX else "read latency")
         yield
     finally:
         os.close(descriptor)
 
 
-def _wait_for(descriptor: int, operation: int) -> None:
+def _wait_for(descriptor: int, operation: int, others: str) -> None:
     try:
         fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
         return
     except BlockingIOError:
         pass
-    teller = threading.Timer(_PATIENCE_SECONDS, _tell_of_waiting, [operation])
+    teller = threading.Timer(_PATIENCE_SECONDS, _tell_of_waiting, [others])
     teller.daemon = True
     teller.start()
     try:
@@ -272,9 +273,8 @@ def _wait_for(descriptor: int, operation: int) -> None:
         teller.cancel()
 
 
-def _tell_of_waiting(operation: int) -> None:
-    others = "that train" if operation == fcntl.LOCK_EX else "that read latency"
-    _log.warning("waiting for other processes of yours on this host %s; they hold %s", others, _LOCK)
+def _tell_of_waiting(others: str) -> None:
+    _log.warning("waiting for other processes of yours on this host that %s; they hold %s", others, _LOCK)
 
 
 @contextmanager

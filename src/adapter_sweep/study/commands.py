@@ -25,7 +25,8 @@ def command(*words: str, url: str | None, results_dir: Path, tracking: str | Non
     given = []
     if results_dir.absolute() != Path(_USUAL).absolute():
         given.append(f"results_dir={quoted(str(results_dir))}")
-    if url is not None and url != os.environ.get(STORAGE_VARIABLE) and sqlite_file(url) != own_database(results_dir):
+    usual = os.environ.get(STORAGE_VARIABLE) or f"sqlite:///{own_database(results_dir)}"
+    if url is not None and url != usual and (sqlite_file(url) is None or sqlite_file(url) != sqlite_file(usual)):
         given.append(f"study.storage={quoted(mask_credentials(url))}")
     if tracking is not None:
         given.append(f"tracking.uri={quoted(mask_credentials(tracking))}")

@@ -129,7 +129,7 @@ def _without_store(user_attrs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _stays_behind(key: str) -> bool:
-    return key == PREFIX + DELETING or _OF_THE_STORE.fullmatch(key) is not None
+    return key in (PREFIX + DELETING, _RESTORING) or _OF_THE_STORE.fullmatch(key) is not None
 
 
 def _trial(number: int, told: Mapping[str, Any]) -> FrozenTrial:

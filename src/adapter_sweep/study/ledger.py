@@ -23,7 +23,7 @@ from adapter_sweep.study.kept import Latencies, keep_runs
 from adapter_sweep.study.locking import folder_errors, one_using
 from adapter_sweep.study.names import CONFIRMED, check_new_name, study_folder
 from adapter_sweep.study.opening import define, existing_study
-from adapter_sweep.study.ownership import claim, folder_taken, holds_a_study
+from adapter_sweep.study.ownership import claim, folder_taken, is_taken
 from adapter_sweep.study.patience import patient
 from adapter_sweep.study.presence import enter, leave, processes_at_work
 from adapter_sweep.study.queue import Queue
@@ -130,11 +130,11 @@ class Ledger:
         wanted = json.loads(json.dumps(dict(definition)))  # as the ledger gives it back
         with ledger_errors(f"study {name!r} cannot be opened"):
             folder = study_folder(results_dir, name)
-            taken = holds_a_study(folder)  # looked at first: who begins the same study makes it, and then its folder
+            taken = is_taken(folder)  # looked at first: who begins the same study makes it, and then its folder
             names = optuna.get_all_study_names(storage)
             check_new_name(name, names)
             if taken and name not in names:
-                raise folder_taken(folder)
+                raise folder_taken(folder, begun=False)
             study = optuna.create_study(
                 study_name=name, storage=storage, directions=list(objectives.values()), load_if_exists=True
             )
@@ -142,7 +142,7 @@ class Ledger:
             with ledger._locked():
                 delete = command("delete", name.removesuffix(CONFIRMED), url=url, results_dir=results_dir)
                 define(ledger._rows, wanted, objectives, delete=delete)
-                claim(folder, ledger.fact(IDENTITY), begun=bool(ledger._rows.trials()))
+                claim(folder, ledger._rows.fact(IDENTITY), url, begun=bool(ledger._rows.trials()))
                 ledger._enter(stops_before)
         return ledger
 
@@ -343,7 +343,8 @@ class Ledger:
 
     def queue(self, params: Mapping[str, ParamValue]) -> None:
         """Have a trial of these parameters asked for next, whatever there is."""
-        self._queue.add(params)
+        with ledger_errors("the ledger failed; the same command continues the study once it is back"):
+            self._queue.add(params)
 
     # -- facts beside the trials
 

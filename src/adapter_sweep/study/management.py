@@ -111,9 +111,9 @@ def delete_study(name: str, *, url: str, results_dir: Path, before: Callable[[St
     with _nobody_works(name, ledgers, url, results_dir, "delete"), ledger_errors(f"study {name!r} cannot be deleted"):
         before(ledgers[0].view())  # a server that is down leaves the study as it was, and of use
         for ledger in ledgers:
-            ledger.set_facts(**{DELETING: True})
+            Rows(ledger.optuna_study).set(DELETING, True)  # at once or not at all: the lock is gone with the database
         for ledger in reversed(ledgers):  # the study last: where it is, there is something to delete
-            left += remove_own(ledger.folder, ledger.fact(IDENTITY), url)
+            left += remove_own(ledger.folder, Rows(ledger.optuna_study).fact(IDENTITY), url)
             forget(ledger.optuna_study._storage, ledger.name)
             for slot in (locks_folder(url, results_dir) / ledger.name).glob("[0-9]*.lock"):
                 slot.unlink(missing_ok=True)

@@ -33,7 +33,12 @@ def restore_study(path: Path, *, url: str, results_dir: Path) -> str:
             that name, or a folder of that name in the results folder.
         AdapterSweepError: the database or the folder cannot be written.
     """
-    with open_archive(path) as contents, ExitStack() as held, ExitStack() as undo:
+    with (
+        ledger_errors(f"{path} cannot be restored"),
+        open_archive(path) as contents,
+        ExitStack() as held,
+        ExitStack() as undo,
+    ):
         storage = open_storage(url, results_dir)
         names = sorted(contents.ledger, key=len, reverse=True)  # that of the finalists first
         for name in (contents.study, confirming_study(contents.study)):

@@ -26,6 +26,7 @@ __all__ = [
     "HEARTBEAT_SECONDS",
     "STORAGE_VARIABLE",
     "holds_studies",
+    "holds_study",
     "ledger_errors",
     "locks_folder",
     "open_storage",
@@ -52,12 +53,16 @@ def storage_url(storage: str | None, results_dir: Path) -> str:
         UserInputError: it names a database in memory.
     """
     url = storage or os.environ.get(STORAGE_VARIABLE) or f"sqlite:///{own_database(results_dir)}"
-    if url.startswith("sqlite") and (not (database := _parse(url).database) or ":memory:" in database):
+    if url.startswith("sqlite") and _in_memory(_parse(url)):
         raise UserInputError(
             f"study.storage={url}: a database in memory is each process's own, and ends with it; name a file, "
             "sqlite:///path/to/file.db, or a server's database, postgresql://host/db"
         )
     return url
+
+
+def _in_memory(url: URL) -> bool:
+    return not url.database or ":memory:" in url.database or "mode=memory" in url.render_as_string()
 
 
 def own_database(results_dir: Path) -> Path:
@@ -75,11 +80,20 @@ def sqlite_file(url: str) -> Path | None:
 
 def holds_studies(file: Path) -> bool:
     """Whether a file is a database with Optuna's tables; True as well where that cannot be found out."""
+    return _finds(file, "SELECT 1 FROM sqlite_master WHERE name = 'studies'")
+
+
+def holds_study(file: Path, name: str) -> bool:
+    """Whether a file is a database with a study of that name; True as well where that cannot be found out."""
+    return holds_studies(file) and _finds(file, "SELECT 1 FROM studies WHERE study_name = ?", name)
+
+
+def _finds(file: Path, query: str, *values: str) -> bool:
     try:
         with contextlib.closing(
             sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
         ) as database:
-            found = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'studies'").fetchone()
+            found = database.execute(query, values).fetchone()
     except sqlite3.Error:  # no database at all, say: who opens it tells
         return True
     return found is not None
