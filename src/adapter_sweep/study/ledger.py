@@ -73,6 +73,7 @@ class Ledger:
         heartbeat_seconds: int = HEARTBEAT_SECONDS,
     ) -> None:
         self._study = study
+        self._url = url
         self._rows = Rows(study)
         self._space = dict(space or {})
         self._sampler = sampler
@@ -303,7 +304,7 @@ class Ledger:
             AdapterSweepError: it cannot be written.
         """
         with self._locked():
-            claim(self.folder, self.fact(IDENTITY), begun=bool(self._rows.trials()))
+            claim(self.folder, self._rows.fact(IDENTITY), self._url, begun=bool(self._rows.trials()))
             self._enter(stops_before)
 
     def leave(self) -> None:
