@@ -240,9 +240,9 @@ def test_anothers_folder_is_told_before_anything_begins(ledger: Ledger, settings
     (ledger.folder / MARK).write_text("another's")
     crew = Crew(ledger, 1)
     crew.begin = lambda _: pytest.fail("it began")  # type: ignore[method-assign]
-    with pytest.raises(UserInputError, match="holds another study of that name"):
+    with pytest.raises(UserInputError, match="holds what is not this study's"):
         run_elsewhere(compose(settings, default_sweep="quickstart").for_sweep(), lambda _: crew)
-    with pytest.raises(UserInputError, match="holds another study of that name"):
+    with pytest.raises(UserInputError, match="holds what is not this study's"):
         ledger.attend()
 
 
