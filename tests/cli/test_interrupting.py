@@ -30,6 +30,8 @@ PATIENT = [
 """A command that waits longer for its workers than a busy machine takes for anything."""
 SPACE = ["method.width=choice(2,4,8)", "train.lr=tag(log,interval(1e-3,1e-2))", "study.sampler=random"]
 OPTIONS = [*SPACE, "train.epochs=15", "train.score_epochs=last", "tracking=none"]
+LONG = [*SPACE, "train.epochs=60", "train.score_epochs=last", "tracking=none"]
+"""For two workers: the trial of the one that is ready first goes on until the other's is on its way."""
 REASON = "interrupted by Ctrl-C or SIGTERM"
 PATIENCE = 600.0
 GONE = 30.0
@@ -102,7 +104,8 @@ def resumed_steps(out: str) -> list[int]:
 def test_run_goes_on_in_the_middle_of_its_trials(
     cli: Cli, tiny_settings: list[str], tmp_path: Path, workers: int, number: signal.Signals
 ) -> None:
-    settings = ["run", *tiny_settings, *OPTIONS, f"workers.count={workers}", f"study.n_trials={workers}"]
+    options = LONG if workers > 1 else OPTIONS
+    settings = ["run", *tiny_settings, *options, f"workers.count={workers}", f"study.n_trials={workers}"]
     with training(tmp_path, *settings, trials=workers) as process:
         started = workers_of(process.pid)
         assert len(started) == (workers if workers > 1 else 0)  # one works in the command's own process
@@ -170,7 +173,7 @@ def test_workers_that_do_not_answer_are_left_behind(
     cli: Cli, tiny_settings: list[str], tmp_path: Path, twice: bool
 ) -> None:
     """Within 10 s; at a second Ctrl-C at once. The ledger is sound, and the same command goes on."""
-    settings = ["run", *tiny_settings, *OPTIONS, "workers.count=2", "study.n_trials=2"]
+    settings = ["run", *tiny_settings, *LONG, "workers.count=2", "study.n_trials=2"]
     with training(tmp_path, *settings, trials=2, command=PATIENT if twice else COMMAND) as process:
         for path in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):
